@@ -1,0 +1,65 @@
+package loro
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of this package, for use with errors.Is. The error returned wraps one
+// of them and says what was found where.
+var (
+	// ErrInvalid: the bytes are not a Loro document this package can trust.
+	// Nothing of them was applied.
+	ErrInvalid = errors.New("invalid loro data")
+
+	// ErrChecksum: the bytes were damaged on their way. Also an ErrInvalid.
+	ErrChecksum = fmt.Errorf("%w: checksum mismatch", ErrInvalid)
+
+	// ErrUnsupportedMode: an envelope of a mode other than 3 (snapshot) and
+	// 4 (updates). Also an ErrInvalid.
+	ErrUnsupportedMode = fmt.Errorf("%w: unsupported encoding mode", ErrInvalid)
+
+	// ErrUnsupportedContainer: the document holds containers other than Map
+	// and Tree whose state cannot be computed here, so no snapshot can be
+	// written. Updates still can.
+	ErrUnsupportedContainer = errors.New("state of a container that is neither map nor tree is not known")
+
+	// ErrShallowDeps: the imported changes depend on history older than, or
+	// beside, the start of a shallow document. They can never be applied to
+	// it; the document is unchanged.
+	ErrShallowDeps = errors.New("updates depend on history before the start of this shallow document")
+
+	// ErrShallowFrontiers: a shallow snapshot was asked for at a version that
+	// cannot be its start: not exactly one operation, unknown here, before
+	// the document's own start, or not included in every later change.
+	ErrShallowFrontiers = errors.New("not a version a shallow snapshot can start at")
+
+	// ErrNoNode: a tree operation names a node that is not in the tree, or
+	// that is deleted (itself or with an ancestor).
+	ErrNoNode = errors.New("no such tree node")
+
+	// ErrCycle: a move would put a node under itself or a descendant.
+	ErrCycle = errors.New("move would make a tree node its own ancestor")
+
+	// ErrNotAttached: an edit of a map that is not reachable from a root any
+	// more, because its node was deleted or its key overwritten.
+	ErrNotAttached = errors.New("container is deleted or overwritten")
+
+	// ErrValue: a value the format cannot hold, for example a string that is
+	// not UTF-8, nesting deeper than MaxDepth, or a container.
+	ErrValue = errors.New("value cannot be stored")
+
+	// ErrLimit: a counter, Lamport time or section would outgrow the format.
+	ErrLimit = errors.New("document has outgrown the format")
+
+	// ErrUnknownRange: an export names operations this document does not have.
+	ErrUnknownRange = errors.New("operations are not in this document")
+
+	// ErrDiverged: the stored state differs from a replay of the history.
+	ErrDiverged = errors.New("state differs from the history")
+)
+
+// invalidf makes an ErrInvalid that says what was wrong.
+func invalidf(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
