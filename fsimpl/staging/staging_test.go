@@ -1,0 +1,134 @@
+package staging
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/internal/objectid"
+)
+
+const testChunk = 1 << 20
+
+func open(t *testing.T) (*Area, string) {
+	dir := t.TempDir()
+	a, err := Open(dir, testChunk)
+	require.NoError(t, err)
+	return a, dir
+}
+
+func TestFileAnswersAsAPlainByteArrayDoes(t *testing.T) {
+	a, dir := open(t)
+	rng := rand.New(rand.NewPCG(1, 2))
+	const size = 3*testChunk + 1234
+	model := make([]byte, size)
+	written := make([]bool, size)
+	f := a.NewFile()
+	taken := map[int64]bool{}
+	for range 400 {
+		switch rng.IntN(12) {
+		case 0:
+			cut := rng.Int64N(size)
+			f.Truncate(cut)
+			clear(written[cut:])
+		case 1:
+			f.Drop(int64(rng.IntN(4)))
+		default:
+			off := rng.Int64N(size)
+			p := make([]byte, rng.Int64N(min(size-off, 300<<10)+1))
+			for i := range p {
+				p[i] = byte(rng.Uint32())
+			}
+			require.NoError(t, f.WriteAt(p, off, func(n int64) error { taken[n] = true; return nil }))
+			copy(model[off:], p)
+			for i := range p {
+				written[off+int64(i)] = true
+			}
+			continue
+		}
+		// Truncate and Drop forget whole slots: take the model from the ranges.
+		clear(written)
+		for _, r := range f.Ranges() {
+			for i := r.From; i < r.To; i++ {
+				written[i] = true
+			}
+		}
+	}
+	got := make([]byte, size)
+	require.NoError(t, f.Overlay(got, 0))
+	for i := range got {
+		if written[i] && got[i] != model[i] || !written[i] && got[i] != 0 {
+			t.Fatalf("byte %d: got %d, want %d (written %v)", i, got[i], model[i], written[i])
+		}
+	}
+	f.Discard()
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Zero(t, a.memory.Load())
+}
+
+func TestSequentialSlotBecomesAChunkByRename(t *testing.T) {
+	a, _ := open(t)
+	content := bytes.Repeat([]byte("0123456789abcdef"), testChunk/16)
+	f := a.NewFile()
+	var done []int64
+	for off := 0; off < len(content); off += 128 << 10 {
+		require.NoError(t, f.WriteAt(content[off:off+128<<10], int64(off), func(n int64) error { done = append(done, n); return nil }))
+	}
+	require.Equal(t, []int64{0}, done)
+	c, err := f.Complete(0, testChunk)
+	require.NoError(t, err)
+	require.Equal(t, objectid.Of(content), c.ID)
+	body, err := os.ReadFile(c.Path)
+	require.NoError(t, err)
+	require.Equal(t, content, body)
+	require.True(t, f.Empty())
+}
+
+func TestChunkOfAPartlyRewrittenSlotHasTheHashOfItsBytes(t *testing.T) {
+	none := func(int64) error { return nil }
+	for name, size := range map[string]int{"in memory": 1000, "in a slot file": slotMemory + 5000} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := open(t)
+			f := a.NewFile()
+			content := bytes.Repeat([]byte{7}, size)
+			require.NoError(t, f.WriteAt(content, 0, none))
+			require.NoError(t, f.WriteAt([]byte("back"), 10, none))
+			copy(content[10:], "back")
+			f.Truncate(int64(size - 3))
+			c, err := f.Complete(0, int64(size-3))
+			require.NoError(t, err)
+			require.Equal(t, objectid.Of(content[:size-3]), c.ID)
+			if c.Path != "" {
+				c.Body, err = os.ReadFile(c.Path)
+				require.NoError(t, err)
+			}
+			require.Equal(t, content[:size-3], c.Body)
+		})
+	}
+}
+
+func TestCompleteRefusesASlotWithAGap(t *testing.T) {
+	a, _ := open(t)
+	f := a.NewFile()
+	require.NoError(t, f.WriteAt([]byte("x"), 5, nil))
+	_, err := f.Complete(0, 6)
+	require.Error(t, err)
+	require.False(t, f.Covers(Range{0, 6}))
+	require.True(t, f.Covers(Range{5, 6}))
+}
+
+func TestOpenRemovesWhatAnEarlierRunLeft(t *testing.T) {
+	a, dir := open(t)
+	f := a.NewFile()
+	require.NoError(t, f.WriteAt(make([]byte, slotMemory+1), 0, nil))
+	_, err := Open(dir, testChunk)
+	require.NoError(t, err)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
