@@ -1,0 +1,50 @@
+package loroindex
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of the tree, for errors.Is. The error returned adds the name.
+var (
+	ErrNotExist = errors.New("no such file or directory")
+	ErrExist    = errors.New("file exists")
+	ErrNotDir   = errors.New("not a directory")
+	ErrIsDir    = errors.New("is a directory")
+	ErrNotEmpty = errors.New("directory not empty")
+	ErrInvalid  = errors.New("invalid argument")                     // a directory into itself, the root moved, a kind that does not fit
+	ErrName     = errors.New("invalid name")                         // not UTF-8, empty, "." or "..", holds "/" or NUL
+	ErrNameLong = errors.New("name too long")                        // above MaxName bytes
+	ErrRemoved  = errors.New("file was removed")                     // the node is unlinked; nothing was applied
+	ErrBroken   = errors.New("index does not accept changes")        // an earlier failure or a newer schema; wraps the cause
+	ErrLimit    = errors.New("index has outgrown its format")        // more operations or nodes than can be numbered
+	ErrUpdate   = errors.New("update cannot be used on this index")  // Import: not a Loro blob, or one this document cannot take
+	ErrMissing  = errors.New("updates are missing from the history") // Load, Pull: what was read depends on operations found nowhere
+)
+
+// Errors of opening and publishing an index.
+var (
+	// ErrNewerSchema: the index was written by a newer version of Pocket.
+	ErrNewerSchema = errors.New("index has a newer schema; update Pocket on this machine")
+	// ErrForeign: a Loro document that is not an index of Pocket.
+	ErrForeign = errors.New("document is not an index of Pocket")
+	// ErrDamaged: index objects exist in the bucket but cannot be read as what
+	// their names say.
+	ErrDamaged = errors.New("index in the bucket is damaged")
+	// ErrIndexGone: the bucket holds no index, but this machine knows one that
+	// was published.
+	ErrIndexGone = errors.New("the bucket holds no index any more")
+)
+
+// KeyError is an error about one object of the bucket.
+type KeyError struct {
+	Op  string // "get", "put", "list", "decode", "verify"
+	Key string
+	Err error
+}
+
+// Error names operation and key.
+func (e *KeyError) Error() string { return fmt.Sprintf("index: %s %s: %v", e.Op, e.Key, e.Err) }
+
+// Unwrap returns the cause.
+func (e *KeyError) Unwrap() error { return e.Err }
