@@ -1,0 +1,106 @@
+package creds
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// systemSeal encrypts for the user who is logged on.
+var systemSeal seal = dpapiSeal{}
+
+// dpapiSeal protects with the Data Protection API. The profile's name is the description
+// of the blob, which the API authenticates: a file put in another's place is noticed. The
+// Rust program left the description empty, which is accepted.
+type dpapiSeal struct{}
+
+// descriptionPrefix goes before the name in a blob's description.
+const descriptionPrefix = "pocket credentials: "
+
+func (dpapiSeal) protect(name string, plain []byte) ([]byte, error) {
+	description, err := windows.UTF16PtrFromString(descriptionPrefix + name)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt: %w", err)
+	}
+	in := blob(plain)
+	var out windows.DataBlob
+	err = windows.CryptProtectData(&in, description, nil, 0, nil, windows.CRYPTPROTECT_UI_FORBIDDEN, &out)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt with the Data Protection API: %w: log on with a normal user profile and try again", err)
+	}
+	return taken(out), nil
+}
+
+func (dpapiSeal) unprotect(name string, sealed []byte) ([]byte, error) {
+	in := blob(sealed)
+	var description *uint16
+	var out windows.DataBlob
+	err := windows.CryptUnprotectData(&in, &description, nil, 0, nil, windows.CRYPTPROTECT_UI_FORBIDDEN, &out)
+	if err != nil {
+		return nil, unprotectError(err)
+	}
+	plain := taken(out)
+	if description != nil {
+		defer windows.LocalFree(windows.Handle(unsafe.Pointer(description)))
+		if d := windows.UTF16PtrToString(description); d != "" && d != descriptionPrefix+name {
+			clear(plain)
+			return nil, fmt.Errorf("%w: it was made under another name", ErrDamaged)
+		}
+	}
+	return plain, nil
+}
+
+// unprotectError tells a profile of someone else from a damaged one.
+func unprotectError(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		switch windows.Handle(errno) {
+		// The master key it was made with is not this user's, or is locked.
+		case windows.NTE_BAD_KEY_STATE, windows.NTE_BAD_KEY, windows.NTE_BAD_KEYSET:
+			return fmt.Errorf("%w: %w", ErrForeign, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// blob describes bytes to the API, which does not keep them.
+func blob(b []byte) windows.DataBlob {
+	return windows.DataBlob{Size: uint32(len(b)), Data: unsafe.SliceData(b)}
+}
+
+// taken copies what the API allocated, wipes the original and frees it.
+func taken(b windows.DataBlob) []byte {
+	if b.Data == nil {
+		return nil
+	}
+	original := unsafe.Slice(b.Data, b.Size)
+	mine := append([]byte(nil), original...)
+	clear(original)
+	windows.LocalFree(windows.Handle(unsafe.Pointer(b.Data)))
+	return mine
+}
+
+// exposed is false: who may read the file does not matter, it is encrypted.
+func exposed(fs.FileMode) bool { return false }
+
+// rename replaces newpath by oldpath, in the same directory, durably. os.Rename does not
+// ask for write-through.
+func rename(oldpath, newpath string) error {
+	from, err := windows.UTF16PtrFromString(oldpath)
+	if err != nil {
+		return err
+	}
+	to, err := windows.UTF16PtrFromString(newpath)
+	if err != nil {
+		return err
+	}
+	return windows.MoveFileEx(from, to, windows.MOVEFILE_REPLACE_EXISTING|windows.MOVEFILE_WRITE_THROUGH)
+}
+
+// syncDir does nothing: Windows has no call that flushes a directory. A removal reaches
+// the disk with the next flush of NTFS's journal, within seconds.
+func syncDir(string) error { return nil }

@@ -1,0 +1,195 @@
+package creds
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// suffix ends the file name of every profile.
+const suffix = ".bin"
+
+// maxFile bounds what is read of a profile; one is a few hundred bytes.
+const maxFile = 64 << 10
+
+// seal protects what goes into a file and undoes it. The name is bound to it where the
+// system has a place for that.
+type seal interface {
+	protect(name string, plain []byte) ([]byte, error)
+	unprotect(name string, sealed []byte) ([]byte, error) // errors wrap ErrForeign or ErrDamaged
+}
+
+// Open returns the store of this system in a directory, which Set creates when it is needed.
+func Open(dir string) Store {
+	return &dirStore{dir: dir, seal: systemSeal}
+}
+
+// dirStore keeps each profile in a file of its own.
+type dirStore struct {
+	dir  string
+	seal seal
+}
+
+func (s *dirStore) file(name string) string { return filepath.Join(s.dir, name+suffix) }
+
+// profile begins an error about a profile that is a file.
+func (s *dirStore) profile(name string) string {
+	return fmt.Sprintf("profile %q (%s)", name, s.file(name))
+}
+
+func (s *dirStore) Get(name string) (Credentials, error) {
+	if err := CheckName(name); err != nil {
+		return Credentials{}, err
+	}
+	sealed, err := s.read(name)
+	if err != nil {
+		return Credentials{}, err
+	}
+	plain, err := s.seal.unprotect(name, sealed)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("%s: %w: make it anew with pocket-creds set %s", s.profile(name), err, name)
+	}
+	c, err := decode(plain)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("%s: %w: %w: make it anew with pocket-creds set %s", s.profile(name), ErrDamaged, err, name)
+	}
+	return c, nil
+}
+
+// read returns the bytes of a profile's file.
+func (s *dirStore) read(name string) ([]byte, error) {
+	f, err := os.Open(s.file(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, s.notExist(name)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: %w: this user may not read it: make one of your own with pocket-creds set %s", s.profile(name), ErrForeign, name)
+	case err != nil:
+		return nil, fmt.Errorf("%s: open: %w", s.profile(name), reason(err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%s: stat: %w", s.profile(name), reason(err))
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: it is not a file: remove it and run pocket-creds set %s", s.profile(name), ErrDamaged, name)
+	}
+	if exposed(info.Mode()) {
+		return nil, fmt.Errorf("%s: %w: its mode is %04o: run chmod 600 on it, and change the key if it may have been seen", s.profile(name), ErrExposed, info.Mode().Perm())
+	}
+	sealed, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: read: %w", s.profile(name), reason(err))
+	}
+	if len(sealed) > maxFile {
+		return nil, fmt.Errorf("%s: %w: it is far too large: make it anew with pocket-creds set %s", s.profile(name), ErrDamaged, name)
+	}
+	return sealed, nil
+}
+
+func (s *dirStore) notExist(name string) error {
+	return fmt.Errorf("%w: %q in %s: create it with pocket-creds set %s", ErrNotExist, name, s.dir, name)
+}
+
+func (s *dirStore) Set(name string, c Credentials) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if err := c.Check(); err != nil {
+		return fmt.Errorf("profile %q: %w", name, err)
+	}
+	sealed, err := s.seal.protect(name, encode(c))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.profile(name), err)
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for profiles: %w", err)
+	}
+	if err := s.replace(name, sealed); err != nil {
+		return fmt.Errorf("write %s: %w", s.profile(name), reason(err))
+	}
+	return nil
+}
+
+// replace writes a file beside the profile and renames it over the profile, so that a
+// reader or a crash finds the old one or the new one.
+func (s *dirStore) replace(name string, sealed []byte) (err error) {
+	// CreateTemp makes the file with mode 0600: it is never readable for others, not even
+	// for a moment. No profile's name begins with a dot.
+	f, err := os.CreateTemp(s.dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close() // a second Close after a failed one does no harm
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(sealed); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return rename(f.Name(), s.file(name))
+}
+
+func (s *dirStore) List() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list profiles in %s: %w", s.dir, reason(err))
+	}
+	var names []string
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), suffix)
+		if ok && !e.IsDir() && CheckName(name) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (s *dirStore) Delete(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	err := os.Remove(s.file(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.notExist(name)
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", s.profile(name), reason(err))
+	}
+	return nil
+}
+
+// reason strips the operation and the path from an error of package os: the messages here
+// name them already.
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	var le *os.LinkError
+	if errors.As(err, &le) {
+		return le.Err
+	}
+	return err
+}
