@@ -1,0 +1,163 @@
+package config
+
+import (
+	"strings"
+	"unicode"
+)
+
+var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode"}
+
+// maxPrefix leaves room for the rest of a key: services allow 1024 bytes in all.
+const maxPrefix = 512
+
+// mounts reads all [[mounts]] tables, in the order of the file.
+func (c *checker) mounts(root *table, storages *storageSet) []Mount {
+	tables := root.tables("mounts")
+	if len(tables) == 0 {
+		// Also for "mounts = []"; not for a list that is wrong, which was reported.
+		if empty, isList := root.vals["mounts"].([]any); root.missing("mounts") || isList && len(empty) == 0 {
+			c.wrong(0, "mounts", "there is no [[mounts]] table: add one, %s", exampleMount)
+		}
+		return nil
+	}
+	var mounts []Mount
+	for _, t := range tables {
+		m, ok := c.mount(t, storages)
+		if !ok {
+			continue
+		}
+		c.compare(t, m, mounts)
+		mounts = append(mounts, m)
+	}
+	return mounts
+}
+
+// mount reads one [[mounts]] table; ok when it has a path, which is what a comparison with
+// others needs.
+func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
+	t.only(mountKeys, map[string]string{"backend": "[storages.NAME]", "chunk_size": "[storages.NAME]",
+		"cache_size": "[storages.NAME]", "bucket": "[storages.NAME.s3]"})
+	m.Line = t.line()
+
+	if t.missing("mount_path") {
+		c.wrong(t.line(), t.path("mount_path"), "missing: add mount_path = \"...\", the directory to mount on")
+	}
+	m.Path, ok = c.localPath(t, "mount_path")
+	if ok && c.paths.isRoot(m.Path) {
+		next := "choose a directory in it"
+		if c.env.windows() {
+			next += ", or write a free drive's letter alone, as in X:"
+		}
+		t.wrong("mount_path", "%s is the root of a file system: %s", quote(m.Path), next)
+		ok = false
+	}
+
+	if t.missing("storage") {
+		c.wrong(t.line(), t.path("storage"), "missing: add storage = \"...\" (%s)", thereAre(storages.names))
+	}
+	usable := false
+	if name, given := t.str("storage"); given {
+		var known bool
+		if m.Storage, known, usable = storages.find(name); !known && !storages.unknown {
+			t.wrong("storage", "%q is not defined: %s", name, storages.suggest(name))
+		}
+	}
+	m.ChunkSize, m.CacheSize, m.Mode = m.Storage.ChunkSize, m.Storage.CacheSize, m.Storage.Mode
+	if mode, given := t.mode(); given {
+		m.Mode = mode
+	}
+
+	m.Prefix = c.prefix(t)
+	if name, given := t.str("name"); given {
+		m.Name = name
+		c.mountName(t, name)
+	} else if !t.has("name") {
+		m.Name = c.paths.base(m.Path)
+	}
+
+	if ok && c.paths.holds(m.Path, c.file) {
+		t.wrong("mount_path", "%s holds this configuration file, which could not be read while it is mounted: choose another directory", quote(m.Path))
+	}
+	if ok && usable && m.Storage.Backend == BackendDir {
+		folder := m.Storage.Dir.Path
+		if c.paths.holds(m.Path, folder) || c.paths.holds(folder, m.Path) {
+			t.wrong("mount_path", "%s and %s, the folder of storage %q, lie one in the other: choose another directory", quote(m.Path), quote(folder), m.Storage.Name)
+		}
+	}
+	return m, ok
+}
+
+// suggest says what a mount could name instead of an unknown storage.
+func (set *storageSet) suggest(name string) string {
+	if near := nearest(name, set.names); near != "" {
+		return alternatives(name, set.names)
+	}
+	return thereAre(set.names) + ", or add [" + dotted("storages", name) + "]"
+}
+
+// mountName checks a name that was given. It appears in commands and in file names.
+func (c *checker) mountName(t *table, name string) {
+	switch {
+	case strings.ContainsFunc(name, unicode.IsControl):
+		t.wrong("name", "%q holds a control character: remove it", name)
+	case strings.ContainsAny(name, `/\`) || name == "." || name == "..":
+		t.wrong("name", "%s looks like a path: write a short name, as in \"ssh\"", quote(name))
+	case strings.TrimSpace(name) != name || strings.HasPrefix(name, "-"):
+		t.wrong("name", "%q begins or ends badly for a command line: use letters and digits there", name)
+	case len(name) > 100:
+		t.wrong("name", "is longer than 100 bytes: shorten it")
+	}
+}
+
+// prefix returns the mount's key prefix as it was given.
+func (c *checker) prefix(t *table) string {
+	v, ok := t.vals["prefix"]
+	if s, isString := v.(string); !ok || isString && s == "" {
+		return ""
+	}
+	prefix, ok := t.str("prefix")
+	if !ok {
+		return ""
+	}
+	switch {
+	case strings.HasPrefix(prefix, "/"):
+		t.wrong("prefix", "%q begins with a slash, keys in a bucket do not: write %q", prefix, strings.TrimLeft(prefix, "/"))
+	case strings.ContainsFunc(prefix, unicode.IsControl):
+		t.wrong("prefix", "%q holds a control character: remove it", prefix)
+	case len(prefix) > maxPrefix:
+		t.wrong("prefix", "is %d bytes long: shorten it to at most %d", len(prefix), maxPrefix)
+	default:
+		for _, segment := range strings.Split(strings.TrimSuffix(prefix, "/"), "/") {
+			if segment == "" || segment == "." || segment == ".." {
+				t.wrong("prefix", "%q has the part %q between slashes: write plain names, as in \"home/ssh/\"", prefix, segment)
+				break
+			}
+		}
+	}
+	return prefix
+}
+
+// compare reports what m, the mount in t, has in common with an earlier one and must not;
+// the first such thing, since the others tend to follow from it.
+func (c *checker) compare(t *table, m Mount, earlier []Mount) {
+	for _, e := range earlier {
+		inner, outer := c.paths.holds(e.Path, m.Path), c.paths.holds(m.Path, e.Path)
+		switch {
+		case inner && outer:
+			t.wrong("mount_path", "%s is mounted in line %d already: choose another directory for one of them", quote(m.Path), e.Line)
+		case inner:
+			t.wrong("mount_path", "%s lies in %s, the mount of line %d: choose a directory outside of it", quote(m.Path), quote(e.Path), e.Line)
+		case outer:
+			t.wrong("mount_path", "%s holds %s, the mount of line %d: choose a directory that does not", quote(m.Path), quote(e.Path), e.Line)
+		case m.Name != "" && strings.EqualFold(m.Name, e.Name):
+			if t.has("name") {
+				t.wrong("name", "%q is the name of the mount of line %d already: choose another name", m.Name, e.Line)
+			} else {
+				c.wrong(t.line(), t.path("name"), "missing, and %q, taken from mount_path, is the name of the mount of line %d already: add name = \"...\"", m.Name, e.Line)
+			}
+		default:
+			continue
+		}
+		return
+	}
+}
