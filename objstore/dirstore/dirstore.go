@@ -1,0 +1,303 @@
+// Package dirstore is an object store in a folder: on a NAS, a USB stick, a
+// synchronised folder, or for tests.
+//
+// The key data/ab12 is the file data/ab12 below the folder, so a bucket copied
+// into a folder is a store. Characters that not every system can keep, or
+// keeps apart from their neighbours (upper case, anything but ASCII), are
+// escaped in file names, the same way everywhere. Files whose names the store
+// would not have written are ignored.
+//
+// The folder itself contains two things that are no objects: .pocket-tmp,
+// where files are until they are complete, and .pocket-store, by which a store
+// tells the folder from the empty mount point that is left when the drive is
+// gone.
+//
+// A call into a network file system that hangs returns when the system lets
+// it, also after its context has ended.
+package dirstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/hamflx/pocket/objstore"
+)
+
+const (
+	tempDir = ".pocket-tmp"
+	marker  = ".pocket-store"
+
+	markerText = "This folder holds the objects of Pocket. Without this file Pocket takes it for a drive that is not mounted.\n"
+
+	// staleTemp is how old a temporary file is when nobody can be writing it
+	// any more.
+	staleTemp = 24 * time.Hour
+)
+
+// Store is an objstore.Store in a folder. Beside the required methods it has
+// those of objstore.ConditionalGetter, Stater and Identifier.
+//
+// Any number of Stores, in any processes and on any machines, may use one
+// folder. Objects are files with rights for their owner only.
+type Store struct {
+	dir    string      // absolute
+	name   string      // what errors call this store
+	marked atomic.Bool // the marker has been seen: its absence means the drive is gone
+}
+
+// Open returns the store in the folder at path. With create, a missing folder
+// is created (its parent has to exist); without, a missing folder is
+// ErrNoBucket when the store is used, so that a drive may be attached later.
+func Open(path string, create bool) (*Store, error) {
+	if path == "" {
+		return nil, fmt.Errorf("open folder store: no path given: %w", objstore.ErrNoBucket)
+	}
+	dir, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open folder store %q: %w", path, err)
+	}
+	s := &Store{dir: dir, name: "folder " + strconv.Quote(dir)}
+	if create {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("create %s (its parent folder has to exist): %w: %w", s.name, kindOf(err), err)
+		}
+		if err := syncDir(filepath.Dir(dir)); err != nil {
+			return nil, fmt.Errorf("create %s: %w: %w", s.name, kindOf(err), err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		if create {
+			return nil, fmt.Errorf("open %s: %w: %w", s.name, kindOf(err), err)
+		}
+		return s, nil
+	}
+	defer root.Close()
+	s.look(root)
+	if create {
+		if err := s.mark(root); err != nil {
+			return nil, fmt.Errorf("create %s: %w: %w", s.name, kindOf(err), err)
+		}
+	}
+	removeStaleTemps(root)
+	return s, nil
+}
+
+// Identity returns "dir " and the absolute path of the folder.
+func (s *Store) Identity() string { return "dir " + s.dir }
+
+// Get implements objstore.Store.
+func (s *Store) Get(ctx context.Context, key string, max int64) ([]byte, error) {
+	root, p, err := s.begin(ctx, objstore.OpGet, key)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return s.read(ctx, root, key, p, max)
+}
+
+// GetIfChanged implements objstore.ConditionalGetter. The etag is the SHA-256
+// of the body: a file's times and number can be the same after a change.
+func (s *Store) GetIfChanged(ctx context.Context, key, etag string, max int64) ([]byte, string, error) {
+	body, err := s.Get(ctx, key, max)
+	if err != nil {
+		return nil, "", err
+	}
+	sum := sha256.Sum256(body)
+	now := hex.EncodeToString(sum[:])
+	if now == etag {
+		return nil, "", s.errorOf(objstore.OpGet, key, objstore.ErrNotModified, nil)
+	}
+	return body, now, nil
+}
+
+// Stat implements objstore.Stater.
+func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	root, p, err := s.begin(ctx, objstore.OpStat, key)
+	if err != nil {
+		return objstore.Info{}, err
+	}
+	defer root.Close()
+	info, err := root.Stat(p)
+	if err != nil {
+		return objstore.Info{}, s.failure(ctx, root, objstore.OpStat, key, err)
+	}
+	if !info.Mode().IsRegular() {
+		return objstore.Info{}, s.missing(root, objstore.OpStat, key)
+	}
+	return objstore.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
+}
+
+// Delete implements objstore.Store. It is durable on return, except on
+// Windows, where an object may be back after a power loss. Folders that have
+// become empty go too.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	root, p, err := s.begin(ctx, objstore.OpDelete, key)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	info, err := root.Lstat(p)
+	if err == nil {
+		if info.IsDir() {
+			return nil // a folder of other objects: this one does not exist
+		}
+		err = root.Remove(p)
+	}
+	if err != nil {
+		err = s.failure(ctx, root, objstore.OpDelete, key, err)
+		if errors.Is(err, objstore.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	dir := path.Dir(p)
+	for dir != "." && root.Remove(dir) == nil {
+		dir = path.Dir(dir)
+	}
+	if err := syncUp(root, dir); err != nil {
+		return s.failure(ctx, root, objstore.OpDelete, key, err)
+	}
+	return nil
+}
+
+// begin opens the folder for one call: a handle kept for longer would not
+// notice that a drive was detached and attached again.
+func (s *Store) begin(ctx context.Context, op, key string) (root *os.Root, path string, err error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return nil, "", err
+	}
+	if err := objstore.ContextError(ctx, op, key, s.name); err != nil {
+		return nil, "", err
+	}
+	if path, err = pathOf(key); err != nil {
+		return nil, "", err
+	}
+	root, err = s.open(op, key)
+	return root, path, err
+}
+
+func (s *Store) open(op, key string) (*os.Root, error) {
+	root, err := os.OpenRoot(s.dir)
+	if err == nil {
+		return root, nil
+	}
+	kind := kindOf(err)
+	if kind == objstore.ErrNotExist {
+		return nil, s.errorOf(op, key, objstore.ErrNoBucket, errors.New("the folder does not exist: is its drive attached, is the path right?"))
+	}
+	return nil, s.errorOf(op, key, kind, err)
+}
+
+// read returns the bytes of the file at p.
+func (s *Store) read(ctx context.Context, root *os.Root, key, p string, max int64) ([]byte, error) {
+	f, err := root.OpenFile(p, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, s.failure(ctx, root, objstore.OpGet, key, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, s.failure(ctx, root, objstore.OpGet, key, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, s.missing(root, objstore.OpGet, key)
+	}
+	size := info.Size()
+	if size > max {
+		return nil, s.errorOf(objstore.OpGet, key, objstore.ErrTooLarge, fmt.Errorf("it has %d bytes, the most accepted are %d", size, max))
+	}
+	body := make([]byte, size)
+	const piece = 8 << 20 // read between two looks at the context
+	for done := 0; done < len(body); {
+		n, err := io.ReadFull(f, body[done:min(len(body), done+piece)])
+		done += n
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, s.errorOf(objstore.OpGet, key, objstore.ErrUnavailable, fmt.Errorf("the file became shorter while it was read, at %d of %d bytes", done, size))
+		}
+		if err != nil {
+			return nil, s.failure(ctx, root, objstore.OpGet, key, err)
+		}
+		if err := objstore.ContextError(ctx, objstore.OpGet, key, s.name); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+// failure tells what an error of the system means for the caller.
+func (s *Store) failure(ctx context.Context, root *os.Root, op, key string, err error) error {
+	if err := objstore.ContextError(ctx, op, key, s.name); err != nil {
+		return err
+	}
+	kind := kindOf(err)
+	if kind == objstore.ErrNotExist {
+		return s.missing(root, op, key)
+	}
+	return s.errorOf(op, key, kind, err)
+}
+
+// missing is the answer when there is no object: that of a folder that is
+// there. A drive that went away has said nothing about its objects.
+func (s *Store) missing(root *os.Root, op, key string) error {
+	if err := s.present(root, op, key); err != nil {
+		return err
+	}
+	return s.errorOf(op, key, objstore.ErrNotExist, nil)
+}
+
+// present returns an error when root is not, or no longer, the folder that
+// this store has been used with.
+func (s *Store) present(root *os.Root, op, key string) error {
+	_, err := os.Lstat(s.dir)
+	if err == nil {
+		if err = s.look(root); err == nil || !s.marked.Load() {
+			return nil
+		}
+	}
+	if kind := kindOf(err); kind != objstore.ErrNotExist {
+		return s.errorOf(op, key, kind, err)
+	}
+	return s.errorOf(op, key, objstore.ErrNoBucket, fmt.Errorf("%s is gone from the folder: is the drive still attached?", marker))
+}
+
+// look finds out whether root has the marker.
+func (s *Store) look(root *os.Root) error {
+	_, err := root.Lstat(marker)
+	if err == nil {
+		s.marked.Store(true)
+	}
+	return err
+}
+
+// mark makes root a folder that present recognises.
+func (s *Store) mark(root *os.Root) error {
+	if s.marked.Load() {
+		return nil
+	}
+	f, err := root.OpenFile(marker, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = f.WriteString(markerText)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	s.marked.Store(true)
+	return nil
+}
+
+func (s *Store) errorOf(op, key string, kind, err error) error {
+	return &objstore.Error{Op: op, Key: key, Store: s.name, Kind: kind, Err: err}
+}
