@@ -10,11 +10,18 @@
 // that were just put are believed, since whoever put them has just hashed them.
 //
 // The directory belongs to one process at a time (package statedir holds the
-// lock). All methods of a Cache may be called concurrently.
+// lock). All methods of a Cache may be called concurrently. docs/state.md
+// describes the files.
 package chunkcache
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
 )
@@ -26,98 +33,250 @@ var (
 	// ErrFull means that pinned chunks fill the cache to its cap: they must be
 	// uploaded and unpinned before another one fits.
 	ErrFull = errors.New("cache is full of chunks that are not uploaded yet")
+	// ErrPinned is returned by Remove for a chunk that is pinned.
+	ErrPinned = errors.New("chunk is pinned")
 )
 
 // MaxChunk bounds the size of a chunk in bytes.
 const MaxChunk = 1 << 30
+
+const (
+	// hotBytes bounds the chunks kept in memory. Reads of one file in pieces of
+	// 128 KiB come back to the same chunk 32 times.
+	hotBytes = 32 << 20
+	// hotFile is the size up to which a chunk is put into memory whenever its
+	// file is touched: opening the file costs more than copying it.
+	hotFile = 64 << 10
+	// openFiles bounds the chunk files kept open for reading.
+	openFiles = 64
+	// freshEnough is how old the time of last use in a file's mtime may grow
+	// before a read renews it. It orders eviction after a restart.
+	freshEnough = 24 * time.Hour
+)
 
 // Stats is what a cache holds.
 type Stats struct {
 	Chunks int   // files
 	Bytes  int64 // their sizes
 	Pinned int64 // sizes of the pinned ones
-	Cap    int64 // what Bytes is kept below, as far as Pinned permits
+	Cap    int64 // what Bytes is kept below, as far as Pinned permits; 0 means no limit
+	Err    error // why the last eviction could not keep Bytes below Cap; nil when it could
 }
 
 // Cache is an open cache directory. See Open.
-type Cache struct{}
+type Cache struct {
+	dir   string
+	cap   int64
+	names *namer
 
-var errUnbuilt = errors.New("chunkcache: not built yet")
+	shards     [shardCount]shard
+	background sync.WaitGroup // of the scan
+	closing    atomic.Bool
+
+	// syncing is held while chunks are synced, so that a sync does not end
+	// before an earlier one that took chunks it must wait for.
+	syncing sync.Mutex
+
+	// mu guards what follows. It is never held across a disk access.
+	mu      sync.Mutex
+	entries table
+	bytes   int64 // sizes of all entries, and of chunks being written
+	pinned  int64 // of these, the pinned ones
+	scanned bool  // every shard was read, and eviction knows the order of age
+	// busy holds the chunks whose file is being written, removed or verified:
+	// only one at a time does that. The channel, made by the first who waits,
+	// is closed when it is done.
+	busy map[objectid.ID]chan struct{}
+	// dirty holds the pinned chunks that are not known to be durable.
+	dirty map[objectid.ID]struct{}
+	hot   lru[[]byte]  // bytes of verified chunks, never changed
+	files lru[*handle] // open files of verified chunks
+	// retired holds files that left files and nobody reads: unlock closes them.
+	retired  []*os.File
+	evictErr error // of the last eviction
+}
 
 // Open opens the cache in dir, which it makes when there is none (access for
-// its owner only). It returns before the directory is read: that happens in the
-// background, and piece by piece where a call needs it.
+// its owner only), to hold capBytes bytes; 0 means no limit. It returns before
+// the directory is read: that happens in the background, and piece by piece
+// where a call needs it.
 //
 // pinned lists the chunks that must not go: the upload list of the journal. Each
 // occurrence counts as one Pin. It is a parameter so that nothing can be evicted
 // before it is known. Chunks of it that the cache does not have are skipped; ask
-// Has for them.
-func Open(dir string, capBytes int64, pinned []objectid.ID) (*Cache, error) { return nil, errUnbuilt }
+// Has for them. SyncDirty makes durable what an earlier process left.
+func Open(dir string, capBytes int64, pinned []objectid.ID) (*Cache, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open the chunk cache: %w", err)
+	}
+	c := &Cache{
+		dir:   dir,
+		cap:   max(capBytes, 0),
+		names: newNamer(dir),
+		busy:  map[objectid.ID]chan struct{}{},
+		dirty: map[objectid.ID]struct{}{},
+	}
+	c.entries.init()
+	c.hot.init(hotBytes)
+	c.files.init(openFiles)
+	c.files.dropped = c.retire
+	for _, id := range pinned {
+		s := &c.shards[id[0]]
+		if s.early == nil {
+			s.early = map[objectid.ID]uint32{}
+		}
+		s.early[id]++
+	}
+	// Fails here, and not at the first chunk, when the directory cannot be used.
+	if _, err := os.ReadDir(dir); err != nil {
+		return nil, fmt.Errorf("open the chunk cache: %w", err)
+	}
+	c.background.Go(c.scan)
+	return c, nil
+}
 
 // Close waits for what goes on in the background and closes open files. What is
 // not synced stays that way. No other method may be called afterwards.
-func (c *Cache) Close() error { return errUnbuilt }
-
-// Put adds the chunk id with the bytes body, which the caller has hashed: they
-// are not hashed again. A chunk already there and believed is left as it is. The
-// cache does not keep body. With pin, the chunk is pinned as by Pin before any
-// other call can evict it.
-//
-// On return the chunk survives the end of the process, not a power loss: see
-// Sync. Errors: ErrFull when it does not fit beside the pinned chunks (also
-// without pin: the chunk is then simply not cached), or what the file system
-// says, after unpinned chunks were evicted to make room on a full disk. After an
-// error the chunk is not pinned.
-func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error { return errUnbuilt }
-
-// Adopt adds the chunk id by renaming the file at path, of size bytes and on
-// the same file system, into the cache: no byte is copied. The caller has hashed
-// the file and closed it, and nobody writes to it any more. Otherwise as Put.
-// When it succeeds the file is no longer at path (it is removed when the cache
-// had the chunk already); when it fails the file is still there.
-func (c *Cache) Adopt(id objectid.ID, path string, size int64, pin bool) error { return errUnbuilt }
-
-// Get returns the whole chunk, compared with its name. The bytes are shared:
-// they must not be changed. ErrNotExist when the cache does not have it. A
-// damaged chunk is removed, or, when it is pinned, set aside below
-// damaged/ in the cache directory, and answered with ErrNotExist.
-func (c *Cache) Get(id objectid.ID) ([]byte, error) { return nil, errUnbuilt }
-
-// ReadAt reads into p from byte off of the chunk on, as io.ReaderAt does
-// (io.EOF when the chunk ends before p is full). Only the first time in this
-// process reads and verifies the whole chunk, and only when it was not put in
-// this process. Errors as Get.
-func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) { return 0, errUnbuilt }
+func (c *Cache) Close() error {
+	c.closing.Store(true)
+	c.background.Wait()
+	c.mu.Lock()
+	c.files.clear()
+	c.hot.clear()
+	return c.unlock()
+}
 
 // Has reports whether the cache has a file for the chunk; whether its bytes are
 // right shows when it is read.
-func (c *Cache) Has(id objectid.ID) bool { return false }
+func (c *Cache) Has(id objectid.ID) bool {
+	_, ok := c.Size(id)
+	return ok
+}
 
 // Size returns the size of the chunk in bytes, and whether the cache has it.
-func (c *Cache) Size(id objectid.ID) (int64, bool) { return 0, false }
+func (c *Cache) Size(id objectid.ID) (int64, bool) {
+	if c.shards[id[0]].load(c, id[0]) != nil {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, ok := c.entries.find(id)
+	if !ok {
+		return 0, false
+	}
+	return int64(c.entries.at[i].size), true
+}
 
 // Pin keeps the chunk from being evicted until Unpin was called as often as Pin
 // (and Put or Adopt with pin). ErrNotExist when the cache does not have it.
-func (c *Cache) Pin(id objectid.ID) error { return errUnbuilt }
+func (c *Cache) Pin(id objectid.ID) error {
+	if err := c.shards[id[0]].load(c, id[0]); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, ok := c.entries.find(id)
+	if !ok {
+		return notExist(id)
+	}
+	c.pin(i, 1)
+	return nil
+}
 
 // Unpin takes back one Pin. For a chunk that is not pinned it does nothing.
-func (c *Cache) Unpin(id objectid.ID) {}
+func (c *Cache) Unpin(id objectid.ID) {
+	if c.shards[id[0]].load(c, id[0]) != nil {
+		return // then nothing in this shard is pinned
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, ok := c.entries.find(id)
+	if !ok || c.entries.at[i].pins == 0 {
+		return
+	}
+	e := &c.entries.at[i]
+	if e.pins--; e.pins == 0 {
+		c.pinned -= int64(e.size)
+		delete(c.dirty, id)
+		c.entries.pushFront(i)
+	}
+}
 
-// Remove deletes the chunk unless it is pinned, to make room or because its
-// content is wanted no more.
-func (c *Cache) Remove(id objectid.ID) error { return errUnbuilt }
-
-// SyncDirty returns when every chunk that was pinned before the call, and its
-// name in the directory, survives a power loss. Chunks that are not pinned are
-// left out: they can be fetched again. The journal calls it before it makes the
-// entries durable that name them (journal.Options.BeforeSync). Chunks whose sync
-// fails stay dirty.
-func (c *Cache) SyncDirty() error { return errUnbuilt }
-
-// Sync is SyncDirty for the given chunks, pinned or not. ErrNotExist when the
-// cache does not have one of them.
-func (c *Cache) Sync(ids ...objectid.ID) error { return errUnbuilt }
+// pin adds n pins to entry i. c.mu is held.
+func (c *Cache) pin(i int32, n uint32) {
+	e := &c.entries.at[i]
+	if e.pins == 0 && n > 0 {
+		c.entries.unlink(i)
+		c.pinned += int64(e.size)
+		if !e.synced {
+			c.dirty[e.id] = struct{}{}
+		}
+	}
+	e.pins += n
+}
 
 // Stats returns what the cache holds. Chunks left by an earlier process count
 // from when they were found; after Open that takes a moment.
-func (c *Cache) Stats() Stats { return Stats{} }
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Stats{Chunks: len(c.entries.ids), Bytes: c.bytes, Pinned: c.pinned, Cap: c.cap, Err: c.evictErr}
+}
+
+// claim waits until nobody else has the chunk's file in hand, and takes it;
+// disclaim gives it back.
+func (c *Cache) claim(id objectid.ID) {
+	c.mu.Lock()
+	for {
+		wait, taken := c.busy[id]
+		if !taken {
+			c.busy[id] = nil
+			c.mu.Unlock()
+			return
+		}
+		if wait == nil {
+			wait = make(chan struct{})
+			c.busy[id] = wait
+		}
+		c.mu.Unlock()
+		<-wait
+		c.mu.Lock()
+	}
+}
+
+func (c *Cache) disclaim(id objectid.ID) {
+	c.mu.Lock()
+	wait := c.busy[id]
+	delete(c.busy, id)
+	c.mu.Unlock()
+	if wait != nil {
+		close(wait)
+	}
+}
+
+func notExist(id objectid.ID) error { return fmt.Errorf("%w: %s", ErrNotExist, id) }
+
+// namer makes the paths of chunk files. A chunk lies in one of 256 directories,
+// named by the first byte of its ID in hexadecimal.
+type namer struct {
+	dir    string
+	shards [shardCount]string
+}
+
+const (
+	shardCount = 256
+	tempSuffix = ".tmp"
+	damagedDir = "damaged"
+)
+
+func newNamer(dir string) *namer {
+	n := &namer{dir: dir}
+	for i := range n.shards {
+		n.shards[i] = filepath.Join(dir, fmt.Sprintf("%02x", i))
+	}
+	return n
+}
+
+func (n *namer) file(id objectid.ID) string {
+	return n.shards[id[0]] + string(filepath.Separator) + id.String()
+}

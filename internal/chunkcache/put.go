@@ -1,0 +1,270 @@
+package chunkcache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/hamflx/pocket/internal/objectid"
+)
+
+// Put adds the chunk id with the bytes body, which the caller has hashed: they
+// are not hashed again. A chunk already there and believed is left as it is. The
+// cache does not keep body. With pin, the chunk is pinned as by Pin before any
+// other call can evict it.
+//
+// On return the chunk survives the end of the process, not a power loss: see
+// Sync. Errors: ErrFull when it does not fit beside the pinned chunks (also
+// without pin: the chunk is then simply not cached), or what the file system
+// says, after unpinned chunks were evicted to make room on a full disk. After an
+// error the chunk is not pinned.
+func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error {
+	err := c.add(id, int64(len(body)), pin, func(to string) error { return writeFile(to, body) })
+	if err != nil {
+		return err
+	}
+	if len(body) <= hotFile {
+		c.keep(id, append([]byte(nil), body...))
+	}
+	return nil
+}
+
+// Adopt adds the chunk id by renaming the file at path, of size bytes and on
+// the same file system, into the cache: no byte is copied. The caller has hashed
+// the file and closed it, and nobody writes to it any more. Otherwise as Put.
+// When it succeeds the file is no longer at path (it is removed when the cache
+// had the chunk already, if the system permits); when it fails the file is still
+// there.
+func (c *Cache) Adopt(id objectid.ID, path string, size int64, pin bool) error {
+	moved := false
+	err := c.add(id, size, pin, func(to string) error {
+		err := rename(path, to)
+		moved = err == nil
+		return err
+	})
+	if err == nil && !moved {
+		// The chunk is safe where it was; the file is only left over.
+		_ = os.Remove(path)
+	}
+	return err
+}
+
+// add makes the file of chunk id by calling place with its path, unless the
+// cache has it already.
+func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string) error) error {
+	if id.IsZero() || size < 0 || size > MaxChunk {
+		return fmt.Errorf("cache chunk %s: impossible size %d", id, size)
+	}
+	if err := c.shards[id[0]].load(c, id[0]); err != nil {
+		return err
+	}
+	c.claim(id)
+	defer c.disclaim(id)
+
+	// The bytes are reserved before they are written, so that many at once do
+	// not exceed the cap together.
+	c.mu.Lock()
+	i, replaces := c.entries.find(id)
+	if replaces && c.entries.at[i].verified {
+		renew := c.touch(i)
+		if pin {
+			c.pin(i, 1)
+		}
+		c.mu.Unlock()
+		if renew {
+			c.renew(id)
+		}
+		return nil
+	}
+	if c.cap > 0 && !replaces && c.pinned+size > c.cap {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: %d of %d bytes, no room for %d more", ErrFull, c.pinned, c.cap, size)
+	}
+	c.bytes += size
+	if pin {
+		c.pinned += size
+	}
+	over := c.cap > 0 && c.bytes > c.cap
+	c.mu.Unlock()
+	if over {
+		c.evict(0)
+	}
+
+	err := c.placeFile(id, size, place)
+
+	c.mu.Lock()
+	c.bytes -= size
+	if pin {
+		c.pinned -= size
+	}
+	if err != nil {
+		c.mu.Unlock()
+		return fmt.Errorf("cache chunk %s: %w", id, err)
+	}
+	var pins uint32
+	if i, replaces = c.entries.find(id); replaces {
+		// An unverified file of an earlier process gave way to these bytes.
+		pins = c.entries.at[i].pins
+		c.forget(i)
+	}
+	i = c.entries.add(id, uint32(size))
+	c.bytes += size
+	e := &c.entries.at[i]
+	e.verified = true
+	e.used = uint32(time.Now().Unix())
+	if pin {
+		pins++
+	}
+	if pins > 0 {
+		c.pin(i, pins)
+	} else {
+		c.entries.pushFront(i)
+	}
+	return c.unlock()
+}
+
+// placeFile calls place until the file is there: again after the shard's
+// directory was made, and again after chunks were evicted from a full disk.
+func (c *Cache) placeFile(id objectid.ID, size int64, place func(to string) error) error {
+	to := c.names.file(id)
+	err := place(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if made := os.Mkdir(c.names.shards[id[0]], 0o700); made != nil && !errors.Is(made, fs.ErrExist) {
+			return made
+		}
+		err = place(to)
+	}
+	for isDiskFull(err) && c.evict(max(4*size, 16<<20)) {
+		err = place(to)
+	}
+	return err
+}
+
+// writeFile writes body to a new file that appears at path when it is whole.
+func writeFile(path string, body []byte) error {
+	temp := path + tempSuffix
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = rename(temp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+// forget removes entry i and what memory holds of it; its file is the caller's
+// matter. c.mu is held, and unlock must follow.
+func (c *Cache) forget(i int32) {
+	e := &c.entries.at[i]
+	c.bytes -= int64(e.size)
+	if e.pins > 0 {
+		c.pinned -= int64(e.size)
+	}
+	delete(c.dirty, e.id)
+	c.hot.drop(e.id)
+	c.files.drop(e.id)
+	c.entries.remove(i)
+}
+
+// Remove deletes the chunk: its content is wanted no more. It does nothing when
+// the cache does not have it, and fails with ErrPinned when it is pinned.
+func (c *Cache) Remove(id objectid.ID) error {
+	if err := c.shards[id[0]].load(c, id[0]); err != nil {
+		return err
+	}
+	c.claim(id)
+	defer c.disclaim(id)
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	if !ok {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.entries.at[i].pins > 0 {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: %s", ErrPinned, id)
+	}
+	return c.drop(i)
+}
+
+// drop forgets entry i, whose chunk the caller has claimed, and removes its
+// file. When that fails the entry is there again. c.mu is held, and not on return.
+func (c *Cache) drop(i int32) error {
+	old := c.entries.at[i]
+	c.forget(i)
+	err := c.unlock()
+	if removed := os.Remove(c.names.file(old.id)); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+		c.mu.Lock()
+		i := c.entries.add(old.id, old.size)
+		e := &c.entries.at[i]
+		e.used, e.verified, e.synced = old.used, old.verified, old.synced
+		c.bytes += int64(old.size)
+		c.entries.pushFront(i)
+		c.mu.Unlock()
+		return fmt.Errorf("remove chunk: %w", errors.Join(removed, err))
+	}
+	return nil
+}
+
+// evict removes the least recently used chunks that are not pinned until the
+// files are below the cap and at least extra bytes are free that were not. It
+// reports whether it removed any.
+func (c *Cache) evict(extra int64) (removed bool) {
+	err := c.loadAll()
+	var freed int64
+	var passed map[objectid.ID]bool // could not be removed
+	for !c.closing.Load() {
+		c.mu.Lock()
+		if !(c.cap > 0 && c.bytes > c.cap) && freed >= extra {
+			c.evictErr = err
+			c.mu.Unlock()
+			return removed
+		}
+		i := c.victim(passed)
+		if i == 0 {
+			if c.cap > 0 && c.bytes > c.cap {
+				c.evictErr = err
+			}
+			c.mu.Unlock()
+			return removed
+		}
+		id, size := c.entries.at[i].id, c.entries.at[i].size
+		c.busy[id] = nil
+		dropped := c.drop(i)
+		c.disclaim(id)
+		if dropped != nil {
+			if passed == nil {
+				passed = map[objectid.ID]bool{}
+			}
+			passed[id] = true
+			err = dropped
+			continue
+		}
+		freed += int64(size)
+		removed = true
+	}
+	return removed
+}
+
+// victim returns the least recently used entry that may go now, or 0. c.mu is
+// held.
+func (c *Cache) victim(passed map[objectid.ID]bool) int32 {
+	for i := c.entries.at[0].prev; i != 0; i = c.entries.at[i].prev {
+		id := c.entries.at[i].id
+		if _, taken := c.busy[id]; taken || passed[id] || c.reading(id) && !removesOpenFiles {
+			continue
+		}
+		return i
+	}
+	return 0
+}

@@ -1,0 +1,324 @@
+package chunkcache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hamflx/pocket/internal/objectid"
+)
+
+// handle is an open file of a verified chunk. Its fields but f are guarded by
+// Cache.mu.
+type handle struct {
+	f       *os.File
+	readers int
+	retired bool // left Cache.files: the last reader closes it
+}
+
+// retire is told of a handle that left c.files. c.mu is held, and unlock must
+// follow.
+func (c *Cache) retire(h *handle) {
+	h.retired = true
+	if h.readers == 0 {
+		c.retired = append(c.retired, h.f)
+	}
+}
+
+// unlock unlocks c.mu and closes the files that were retired under it.
+func (c *Cache) unlock() (err error) {
+	files := c.retired
+	c.retired = nil
+	c.mu.Unlock()
+	for _, f := range files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// reading reports whether someone reads the chunk's file at this moment. c.mu is
+// held.
+func (c *Cache) reading(id objectid.ID) bool {
+	p := c.files.places[id]
+	return p != nil && p.value.readers > 0
+}
+
+// keep puts the bytes of a verified chunk into memory; they are not changed any
+// more.
+func (c *Cache) keep(id objectid.ID, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, ok := c.entries.find(id)
+	if !ok || !c.entries.at[i].verified {
+		return
+	}
+	if _, there := c.hot.get(id); !there {
+		c.hot.put(id, body, int64(len(body)))
+	}
+}
+
+// Get returns the whole chunk, compared with its name. The bytes are shared:
+// they must not be changed. ErrNotExist when the cache does not have it. A
+// damaged chunk is removed, or, when it is pinned, set aside below
+// damaged/ in the cache directory, and answered with ErrNotExist.
+func (c *Cache) Get(id objectid.ID) ([]byte, error) {
+	for {
+		body, verified, _, err := c.look(id)
+		if err != nil || body != nil {
+			return body, err
+		}
+		if verified {
+			body, err = c.readAgain(id)
+		} else {
+			body, err = c.readFirst(id)
+		}
+		if err != errLookAgain {
+			return body, err
+		}
+	}
+}
+
+// ReadAt reads into p from byte off of the chunk on, as io.ReaderAt does
+// (io.EOF when the chunk ends before p is full). Only the first time in this
+// process reads and verifies the whole chunk, and only when it was not put in
+// this process. Errors as Get.
+func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read chunk %s: negative offset", id)
+	}
+	for {
+		body, verified, size, err := c.look(id)
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case body != nil:
+		case verified && size > hotFile:
+			n, err := c.readPart(id, p, off, size)
+			if err == errLookAgain {
+				continue
+			}
+			return n, err
+		case verified:
+			body, err = c.readAgain(id)
+		default:
+			body, err = c.readFirst(id)
+		}
+		if err == errLookAgain {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if off >= int64(len(body)) {
+			return 0, io.EOF
+		}
+		n := copy(p, body[off:])
+		if n < len(p) {
+			return n, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// errLookAgain is returned between the parts of a read when what look said is
+// no longer so: the chunk was evicted and put again, or others verified it.
+var errLookAgain = errors.New("look again")
+
+// look notes a use of the chunk, and returns its bytes if memory has them, and
+// whether its file was verified and is how large.
+func (c *Cache) look(id objectid.ID) (body []byte, verified bool, size int64, err error) {
+	if err := c.shards[id[0]].load(c, id[0]); err != nil {
+		return nil, false, 0, err
+	}
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	if !ok {
+		c.mu.Unlock()
+		return nil, false, 0, notExist(id)
+	}
+	renew := c.touch(i)
+	e := &c.entries.at[i]
+	verified, size = e.verified, int64(e.size)
+	body, _ = c.hot.get(id)
+	c.mu.Unlock()
+	if renew {
+		c.renew(id)
+	}
+	return body, verified, size, nil
+}
+
+// renew notes in the file that it is in use. Only the order of eviction after a
+// restart depends on it, so it may fail.
+func (c *Cache) renew(id objectid.ID) {
+	t := time.Now()
+	_ = os.Chtimes(c.names.file(id), t, t)
+}
+
+// readPart reads from the file of a verified chunk of size bytes, which it keeps
+// open.
+func (c *Cache) readPart(id objectid.ID, p []byte, off, size int64) (int, error) {
+	h, err := c.acquire(id)
+	if err != nil {
+		return 0, c.unreadable(id, err)
+	}
+	n, err := h.f.ReadAt(p, off)
+	c.mu.Lock()
+	h.readers--
+	if h.retired && h.readers == 0 {
+		c.retired = append(c.retired, h.f)
+	}
+	closed := c.unlock()
+	switch {
+	case err == io.EOF && int64(n) < size-off:
+		// Somebody cut the file: it is not what was verified.
+		c.mu.Lock()
+		if i, ok := c.entries.find(id); ok {
+			c.entries.at[i].verified = false
+			c.files.drop(id)
+		}
+		if err := c.unlock(); err != nil {
+			return 0, err
+		}
+		return 0, errLookAgain
+	case err == io.EOF:
+		return n, err
+	case err != nil:
+		return n, c.unreadable(id, err)
+	}
+	return n, closed
+}
+
+// acquire returns an open file of the chunk with one reader more.
+func (c *Cache) acquire(id objectid.ID) (*handle, error) {
+	c.mu.Lock()
+	h, ok := c.files.get(id)
+	if ok {
+		h.readers++
+		c.mu.Unlock()
+		return h, nil
+	}
+	c.mu.Unlock()
+	f, err := os.Open(c.names.file(id))
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	if h, ok = c.files.get(id); ok {
+		c.retired = append(c.retired, f)
+	} else {
+		h = &handle{f: f, retired: true}
+		// A chunk that went in the meantime is read once more from its open
+		// file, which must not be found again.
+		if i, there := c.entries.find(id); there && c.entries.at[i].verified {
+			h.retired = !c.files.put(id, h, 1)
+		}
+	}
+	h.readers++
+	return h, c.unlock()
+}
+
+// readAgain reads the file of a verified chunk.
+func (c *Cache) readAgain(id objectid.ID) ([]byte, error) {
+	body, err := os.ReadFile(c.names.file(id))
+	if err != nil {
+		return nil, c.unreadable(id, err)
+	}
+	c.keep(id, body)
+	return body, nil
+}
+
+// readFirst reads a chunk's file and verifies it. Only one of several readers
+// does; the others look again.
+func (c *Cache) readFirst(id objectid.ID) ([]byte, error) {
+	c.claim(id)
+	defer c.disclaim(id)
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	changed := !ok || c.entries.at[i].verified
+	c.mu.Unlock()
+	if changed {
+		return nil, errLookAgain
+	}
+	body, err := os.ReadFile(c.names.file(id))
+	if err != nil {
+		return nil, c.unreadableClaimed(id, err)
+	}
+	if objectid.Of(body) != id {
+		return nil, c.setAside(id)
+	}
+	c.mu.Lock()
+	// Nobody else removes or replaces the entry of a chunk that is claimed.
+	if i, ok = c.entries.find(id); ok {
+		c.entries.at[i].verified = true
+	}
+	c.mu.Unlock()
+	c.keep(id, body)
+	return body, nil
+}
+
+// setAside takes a claimed chunk that is not what its name says out of the
+// cache. A pinned one may be all there is of somebody's file: it is kept where
+// nothing reads it.
+func (c *Cache) setAside(id objectid.ID) error {
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	if !ok {
+		c.mu.Unlock()
+		return notExist(id)
+	}
+	pinned := c.entries.at[i].pins > 0
+	if !pinned {
+		return errors.Join(fmt.Errorf("%w: %s was damaged and is removed", ErrNotExist, id), c.drop(i))
+	}
+	c.forget(i)
+	err := c.unlock()
+	aside := filepath.Join(c.dir, damagedDir, id.String())
+	err = errors.Join(err, os.MkdirAll(filepath.Dir(aside), 0o700), rename(c.names.file(id), aside))
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w: %s is damaged", ErrNotExist, id), err)
+	}
+	return fmt.Errorf("%w: %s was damaged before it was uploaded; what is left of it is %s", ErrNotExist, id, aside)
+}
+
+// unreadable deals with a file that cannot be read: one that is gone, or that the
+// bucket has too, is forgotten. A pinned one stays, for its disk may recover. It
+// returns errLookAgain when the file can be read after all.
+func (c *Cache) unreadable(id objectid.ID, cause error) error {
+	c.claim(id)
+	defer c.disclaim(id)
+	return c.unreadableClaimed(id, cause)
+}
+
+func (c *Cache) unreadableClaimed(id objectid.ID, cause error) error {
+	gone := errors.Is(cause, fs.ErrNotExist)
+	if gone {
+		// It may have been evicted and put again since it was looked for.
+		if _, err := os.Lstat(c.names.file(id)); !errors.Is(err, fs.ErrNotExist) {
+			return errLookAgain
+		}
+	}
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	switch {
+	case !ok:
+		c.mu.Unlock()
+		return notExist(id)
+	case gone:
+		c.forget(i)
+		return errors.Join(fmt.Errorf("%w: the file of %s was removed", ErrNotExist, id), c.unlock())
+	case c.entries.at[i].pins > 0:
+		c.mu.Unlock()
+		return fmt.Errorf("read chunk: %w", cause)
+	}
+	err := fmt.Errorf("%w: the file of %s cannot be read: %w", ErrNotExist, id, cause)
+	if isBadDisk(cause) {
+		return errors.Join(err, c.drop(i)) // c.mu is unlocked by drop
+	}
+	c.mu.Unlock()
+	return err
+}

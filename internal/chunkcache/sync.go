@@ -1,0 +1,176 @@
+package chunkcache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/statedir"
+)
+
+// syncTogether is the number of chunks from which one sync of the whole file
+// system, where the platform has it, is cheaper than one of each file.
+const syncTogether = 32
+
+// syncWorkers is how many files are synced at once: file systems join their
+// journal commits.
+const syncWorkers = 8
+
+// SyncDirty returns when every chunk that was pinned before the call, and its
+// name in the directory, survives a power loss. Chunks that are not pinned are
+// left out: they can be fetched again. The journal calls it before it makes the
+// entries durable that name them (journal.Options.BeforeSync). Chunks whose sync
+// fails stay dirty, but for those whose file is gone.
+func (c *Cache) SyncDirty() error {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	c.mu.Lock()
+	taken := make([]dirtyChunk, 0, len(c.dirty))
+	for id := range c.dirty {
+		taken = c.take(taken, id)
+	}
+	c.mu.Unlock()
+	return c.sync(taken)
+}
+
+// Sync is SyncDirty for the given chunks, pinned or not. ErrNotExist when the
+// cache does not have one of them.
+func (c *Cache) Sync(ids ...objectid.ID) error {
+	for _, id := range ids {
+		if err := c.shards[id[0]].load(c, id[0]); err != nil {
+			return err
+		}
+	}
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	c.mu.Lock()
+	taken := make([]dirtyChunk, 0, len(ids))
+	var missing error
+	for _, id := range ids {
+		if _, ok := c.entries.find(id); !ok {
+			missing = notExist(id)
+			continue
+		}
+		taken = c.take(taken, id)
+	}
+	c.mu.Unlock()
+	return errors.Join(missing, c.sync(taken))
+}
+
+// dirtyChunk is a chunk whose sync has begun.
+type dirtyChunk struct {
+	id   objectid.ID
+	born uint32 // of its entry: one put again meanwhile is another
+}
+
+// take adds id, which has an entry, to taken unless it is durable. c.mu is held.
+func (c *Cache) take(taken []dirtyChunk, id objectid.ID) []dirtyChunk {
+	i, _ := c.entries.find(id)
+	delete(c.dirty, id)
+	if c.entries.at[i].synced {
+		return taken
+	}
+	return append(taken, dirtyChunk{id, c.entries.at[i].born})
+}
+
+// sync makes the files of taken durable and notes it. c.syncing is held.
+func (c *Cache) sync(taken []dirtyChunk) error {
+	if len(taken) == 0 {
+		return nil
+	}
+	failed, err := c.syncFiles(taken)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range taken {
+		i, ok := c.entries.find(d.id)
+		if !ok || c.entries.at[i].born != d.born {
+			continue
+		}
+		e := &c.entries.at[i]
+		cause, one := failed[d.id]
+		switch {
+		case err == nil || failed != nil && !one:
+			e.synced = true
+		case errors.Is(cause, fs.ErrNotExist):
+			// Nothing is left to sync. The error below says so once.
+		case e.pins > 0:
+			c.dirty[d.id] = struct{}{}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("sync the chunk cache: %w", err)
+	}
+	return nil
+}
+
+// syncFiles syncs the files of taken and their directories. failed tells which
+// files failed; when it is nil and err is not, all did.
+func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err error) {
+	if len(taken) >= syncTogether {
+		if done, err := syncFileSystem(c.dir); done {
+			return nil, err
+		}
+	}
+	var (
+		mu   sync.Mutex // guards failed
+		wg   sync.WaitGroup
+		next = make(chan objectid.ID)
+	)
+	failed = map[objectid.ID]error{}
+	for range min(syncWorkers, len(taken)) {
+		wg.Go(func() {
+			for id := range next {
+				if err := c.syncFile(id); err != nil {
+					mu.Lock()
+					failed[id] = err
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	var shards [shardCount]bool
+	for _, d := range taken {
+		shards[d.id[0]] = true
+		next <- d.id
+	}
+	close(next)
+	wg.Wait()
+	for _, cause := range failed {
+		err = errors.Join(err, cause)
+	}
+	// The shards' own names come last.
+	dirs := []string{c.dir}
+	for n, used := range shards {
+		if used {
+			dirs = append(dirs, c.names.shards[n])
+		}
+	}
+	for _, dir := range dirs {
+		if cause := statedir.SyncDir(dir); cause != nil {
+			return nil, errors.Join(err, cause)
+		}
+	}
+	return failed, err
+}
+
+// syncFile syncs one chunk. One that was evicted meanwhile needs none.
+func (c *Cache) syncFile(id objectid.ID) error {
+	c.claim(id) // Windows replaces and removes no file that is open
+	defer c.disclaim(id)
+	f, err := os.OpenFile(c.names.file(id), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		c.mu.Lock()
+		_, lost := c.entries.find(id)
+		c.mu.Unlock()
+		if !lost {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
