@@ -280,6 +280,21 @@ func (f *File) Complete(n, size int64) (Chunk, error) {
 	return c, nil
 }
 
+// Restore gives back what Complete took, for a caller that could not keep it.
+func (f *File) Restore(n int64, c Chunk) error {
+	s := &slot{ranges: rangeSet{{0, c.Size}}, memory: c.Body}
+	if c.Path != "" {
+		file, err := os.OpenFile(c.Path, os.O_RDWR, 0)
+		if err != nil {
+			return fmt.Errorf("staging file: %w", err)
+		}
+		s.file = file
+	}
+	f.area.memory.Add(int64(cap(s.memory)))
+	f.slots[n] = s
+	return nil
+}
+
 // Truncate drops every byte at or above size.
 func (f *File) Truncate(size int64) {
 	for n, s := range f.slots {

@@ -1,0 +1,130 @@
+package fsimpl
+
+import (
+	"sync"
+
+	"github.com/hamflx/pocket/loroindex"
+)
+
+// Node names a file, directory or link for as long as the FS is open.
+type Node = loroindex.Node
+
+// Root is the mount's root directory.
+const Root = loroindex.Root
+
+// FileKind is what a node is: loroindex.File, loroindex.Dir and so on.
+type FileKind = loroindex.Kind
+
+// Attr is what stat shows. Times are microseconds since 1970.
+type Attr struct {
+	Node       Node
+	Ino        uint64 // stable across restarts and machines, never 0
+	Kind       FileKind
+	Mode       uint32 // permission bits, setuid, setgid, sticky: 07777
+	UID, GID   uint32
+	Nlink      uint32 // 1, or 0 for what is unlinked and still open
+	Rdev       uint64
+	Size       int64 // bytes
+	Blocks     int64 // units of 512 bytes
+	Atime      int64 // equals Mtime unless it was set since the mount began: none is kept
+	Mtime      int64
+	Ctime      int64
+	Btime      int64
+	Attributes uint32 // Windows file attribute bits
+}
+
+// Owner is who asks for a new node.
+type Owner struct{ UID, GID uint32 }
+
+// Statfs describes the mount as a volume.
+type Statfs struct {
+	BlockSize        int64 // bytes
+	Blocks, Free     int64 // units of BlockSize
+	Files, FreeFiles int64
+	NameMax          int64 // bytes of UTF-8 in a name
+}
+
+// volumeFree is the room a mount claims to have: a bucket has no end, and programs
+// that ask before they copy must not be told so little that they refuse.
+const volumeFree = 1 << 50
+
+// Stat describes a node, also one that is unlinked and still open.
+func (fs *FS) Stat(n Node) (Attr, error) {
+	e, err := fs.index.Stat(n)
+	if err != nil {
+		return Attr{}, fs.fail("stat", n, err)
+	}
+	return fs.attr(&e), nil
+}
+
+// attr makes an Attr of an entry, with what open files know better.
+func (fs *FS) attr(e *loroindex.Entry) Attr {
+	a := Attr{
+		Node: e.Node, Ino: e.Ino, Kind: e.Kind, Mode: e.Mode, Nlink: 1, Rdev: e.Rdev,
+		UID: fs.opts.UID, GID: fs.opts.GID, Size: e.Size,
+		Mtime: e.ModTime, Ctime: e.Changed, Btime: e.Created, Attributes: e.Attributes,
+	}
+	if e.UID >= 0 {
+		a.UID = uint32(e.UID)
+	}
+	if e.GID >= 0 {
+		a.GID = uint32(e.GID)
+	}
+	if e.Removed {
+		a.Nlink = 0
+	}
+	switch e.Kind {
+	case loroindex.File:
+		if ino := fs.openInode(e.Node); ino != nil {
+			ino.overlayAttr(&a)
+		}
+	case loroindex.Symlink:
+		a.Size = int64(len(e.Target))
+	}
+	if e.Node == Root && e.Created == 0 { // nothing was recorded about it yet
+		a.Mode, a.Btime = fs.opts.RootMode, fs.opened
+		a.Mtime, a.Ctime = max(a.Mtime, fs.opened), max(a.Ctime, fs.opened)
+	}
+	a.Blocks = (a.Size + 511) / 512
+	a.Atime = fs.atimes.get(e.Node, a.Mtime)
+	return a
+}
+
+// accessTimes holds the access times that programs set. Pocket keeps none, but a
+// program that sets one and looks (touch -a, cp -p, test suites) should find it.
+type accessTimes struct {
+	mu    sync.RWMutex
+	times map[Node]int64 // guarded by mu
+}
+
+// accessTimesMost bounds the memory for times that nobody may ever ask for.
+const accessTimesMost = 1 << 16
+
+func (t *accessTimes) get(n Node, otherwise int64) int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if at, ok := t.times[n]; ok {
+		return at
+	}
+	return otherwise
+}
+
+func (t *accessTimes) set(n Node, us int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.times == nil || len(t.times) >= accessTimesMost {
+		t.times = make(map[Node]int64)
+	}
+	t.times[n] = us
+}
+
+// Statfs describes the volume.
+func (fs *FS) Statfs() Statfs {
+	const block = 4096
+	s := fs.index.Stats()
+	used := s.Bytes/block + int64(s.Files+s.Dirs)
+	return Statfs{
+		BlockSize: block, Blocks: used + volumeFree/block, Free: volumeFree / block,
+		Files: int64(s.Files+s.Dirs) + 1<<30, FreeFiles: 1 << 30, NameMax: loroindex.MaxName,
+	}
+}

@@ -1,0 +1,142 @@
+package fsimpl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/objstore"
+)
+
+// bucket is the store as the index sees it. What the index writes is also kept on
+// this machine, so that a start without network knows it.
+type bucket struct {
+	store objstore.Store
+	local *localIndex
+	log   *slog.Logger
+}
+
+func (b *bucket) Get(ctx context.Context, key string, max int64) ([]byte, error) {
+	return b.store.Get(ctx, key, max)
+}
+
+func (b *bucket) Put(ctx context.Context, key string, body []byte) error {
+	if err := b.store.Put(ctx, key, body); err != nil {
+		return err
+	}
+	if key == loroindex.HeadKey || key == loroindex.TipKey {
+		return nil
+	}
+	return b.local.Put(ctx, key, body)
+}
+
+func (b *bucket) List(ctx context.Context, prefix, after string) iter.Seq2[loroindex.Object, error] {
+	return func(yield func(loroindex.Object, error) bool) {
+		for info, err := range b.store.List(ctx, prefix, after) {
+			if !yield(loroindex.Object{Key: info.Key, Size: info.Size, ModTime: info.ModTime}, err) {
+				return
+			}
+		}
+	}
+}
+
+func (b *bucket) NotExist(err error) bool { return errors.Is(err, objstore.ErrNotExist) }
+
+// localIndex keeps the index objects known from the store on this machine:
+// updates in the journal, snapshots as files of the state directory's index folder.
+type localIndex struct {
+	journal *journal.Journal
+	dir     string
+}
+
+const snapshotSuffix = ".loro"
+
+// known reports whether anything is kept: whether this machine can work alone.
+func (l *localIndex) known(ctx context.Context) bool {
+	for _, err := range l.List(ctx) {
+		return err == nil
+	}
+	return false
+}
+
+func (l *localIndex) List(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for o, err := range l.journal.IndexObjects(ctx) {
+			if !yield(o.Key, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (l *localIndex) Get(ctx context.Context, key string) ([]byte, error) {
+	for o, err := range l.journal.IndexObjects(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if o.Key != key {
+			continue
+		}
+		if o.File == "" {
+			return o.Body, nil
+		}
+		return os.ReadFile(filepath.Join(l.dir, o.File))
+	}
+	return nil, fmt.Errorf("%s is not kept on this machine", key)
+}
+
+func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
+	object := journal.IndexObject{Key: key, Body: body, Size: int64(len(body))}
+	if hash, ok := strings.CutPrefix(key, loroindex.ObjectPrefix); ok {
+		object.Body, object.File = nil, hash+snapshotSuffix
+		if err := statedir.WriteFile(filepath.Join(l.dir, object.File), body); err != nil {
+			return fmt.Errorf("keeping %s on this machine: %w", key, err)
+		}
+	}
+	if err := l.journal.UpdateIndexObjects(ctx, []journal.IndexObject{object}, nil); err != nil {
+		return fmt.Errorf("keeping %s on this machine: %w", key, err)
+	}
+	return nil
+}
+
+// prune forgets what the snapshot with the given hash, which includes version, makes
+// unnecessary: the updates it covers and all other snapshots.
+func (l *localIndex) prune(ctx context.Context, hash string, version loroindex.Version) error {
+	var drop, files []string
+	kept := false
+	for o, err := range l.journal.IndexObjects(ctx) {
+		if err != nil {
+			return err
+		}
+		switch span, isUpdate := loroindex.ParseUpdateKey(o.Key); {
+		case isUpdate == nil && version[span.Peer] >= span.End:
+			drop = append(drop, o.Key)
+		case o.Key == loroindex.ObjectPrefix+hash:
+			kept = true
+		case o.File != "":
+			drop, files = append(drop, o.Key), append(files, o.File)
+		}
+	}
+	if !kept {
+		// The head's snapshot was another machine's and is not kept here: what
+		// is kept is still all that this machine could start from.
+		return nil
+	}
+	if err := l.journal.UpdateIndexObjects(ctx, nil, drop); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Remove(filepath.Join(l.dir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

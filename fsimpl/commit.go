@@ -1,0 +1,399 @@
+package fsimpl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hamflx/pocket/fsimpl/manifest"
+	"github.com/hamflx/pocket/fsimpl/staging"
+	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex"
+)
+
+const (
+	// foldAbove is how many extents a chunk-sized part of a file may have before a
+	// commit writes it anew as one chunk.
+	foldAbove = 64
+	// sealAbove is how many partly written slots a file may have before they are
+	// turned into objects: each holds an open file.
+	sealAbove = 64
+)
+
+// missing is the error of a commit that needs bytes of the file's earlier content
+// which are not on this machine.
+type missing struct{ objects []manifest.Extent }
+
+func (m *missing) Error() string {
+	return fmt.Sprintf("%d objects are not on this machine", len(m.objects))
+}
+
+// commitAndWait commits a file and returns when the commit survives the process.
+func (fs *FS) commitAndWait(ino *inode) error {
+	if err := fs.commit(ino); err != nil {
+		return err
+	}
+	ino.mu.RLock()
+	ticket := ino.ticket
+	ino.mu.RUnlock()
+	if ticket == nil {
+		return nil
+	}
+	return ticket.Wait()
+}
+
+// commit turns what was written to a file into objects and one index operation, and
+// hands both to the queue. Without changes, or for an unlinked file, it does nothing.
+func (fs *FS) commit(ino *inode) error {
+	ctx, cancel := context.WithTimeout(fs.ctx, syncPatience)
+	defer cancel()
+	for {
+		if !ino.isChanged() || fs.isRemoved(ino.node) {
+			return nil
+		}
+		if err := fs.journal.Err(); err != nil {
+			return err
+		}
+		if err := ino.load(ctx); err != nil {
+			return err
+		}
+		ino.mu.Lock()
+		err := ino.commitLocked()
+		ino.mu.Unlock()
+		var m *missing
+		if !errors.As(err, &m) {
+			return err
+		}
+		// The lock is not held while the network is asked; another writer may
+		// come in between, and then this is tried again.
+		for _, e := range m.objects {
+			if _, err := fs.fetch.Get(ctx, e.Object, e.Offset+e.Length); err != nil {
+				return err
+			}
+			if !fs.cache.Has(e.Object) {
+				return fmt.Errorf("keeping %s to rewrite a part of its file: %w", e.Object.Key(), errNoRoom)
+			}
+		}
+	}
+}
+
+var errNoRoom = &Error{Op: "cache", Kind: NoSpace}
+
+// commitLocked is commit with mu held.
+func (i *inode) commitLocked() error {
+	size := i.length()
+	content := loroindex.Content{Size: size}
+	var err error
+	if size <= i.fs.opts.ChunkSize {
+		err = i.sealWhole(size)
+	} else {
+		err = i.sealParts(size)
+	}
+	if err != nil {
+		return err
+	}
+	content.Object, content.Manifest, err = i.putManifest(size)
+	if err != nil {
+		return err
+	}
+	var names map[objectid.ID]bool
+	inContent := func(id objectid.ID) bool {
+		if id == content.Object {
+			return true
+		}
+		if names == nil {
+			names = make(map[objectid.ID]bool, len(i.extents))
+			for _, e := range i.extents {
+				names[e.Object] = true
+			}
+		}
+		return names[id]
+	}
+	i.dropFresh(inContent)
+
+	i.attrMu.Lock()
+	content.ModTime = i.mtime
+	i.attrMu.Unlock()
+	queued := false
+	err = i.fs.index.Update(func(tx *loroindex.Tx) error {
+		return tx.SetContent(i.node, content)
+	}, func(op loroindex.Op) {
+		i.ticket = i.fs.queue.Add(
+			journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update},
+			transfer.Change{Node: uint64(i.node), Objects: i.fresh, Replaces: true, Names: inContent})
+		i.peer, i.end, queued = op.Peer, op.End, true
+	})
+	if errors.Is(err, loroindex.ErrRemoved) {
+		return nil // unlinked just now: what was written is for open handles alone
+	}
+	if err != nil {
+		return err
+	}
+	if !queued { // the same content as before
+		i.dropFresh(func(objectid.ID) bool { return false })
+	}
+	i.fresh = nil
+	i.content = content
+	i.attrMu.Lock()
+	i.changed = false
+	i.attrMu.Unlock()
+	return nil
+}
+
+// sealWhole makes one object of a file of at most one chunk. Called with mu held.
+func (i *inode) sealWhole(size int64) error {
+	switch {
+	case size == 0:
+		i.staged.Discard()
+		i.setExtents(nil)
+		return nil
+	case i.staged.Empty() && len(i.extents) == 1 && i.extents[0].Length == size && i.extents[0].Offset == 0 &&
+		!i.extents[0].IsHole() && i.objectSize(i.extents[0]) == size:
+		return nil
+	case i.staged.Covers(staging.Range{From: 0, To: size}):
+		return i.sealSlot(0, size)
+	}
+	body := make([]byte, size)
+	if err := i.readLocal(body, 0); err != nil {
+		return err
+	}
+	id := objectid.Of(body)
+	if err := i.put(id, body); err != nil {
+		return err
+	}
+	i.staged.Discard()
+	i.setExtents(manifest.List{{Length: size, Object: id}})
+	return nil
+}
+
+// objectSize returns the size of the object behind an extent, or -1 when this machine
+// does not know. Called with mu held.
+func (i *inode) objectSize(e manifest.Extent) int64 {
+	if e.Object == i.content.Object && !i.content.Manifest {
+		return i.content.Size
+	}
+	if size, ok := i.fs.cache.Size(e.Object); ok {
+		return size
+	}
+	return -1
+}
+
+// sealSlot turns a slot of staging, written from its start for length bytes, into a
+// chunk and an extent. Called with mu held.
+func (i *inode) sealSlot(n, length int64) error {
+	chunk, err := i.staged.Complete(n, length)
+	if err != nil {
+		return err
+	}
+	if err := i.adopt(chunk); err != nil {
+		return errors.Join(err, i.staged.Restore(n, chunk))
+	}
+	start := n * i.fs.opts.ChunkSize
+	i.replace(start, manifest.List{{Length: length, Object: chunk.ID}})
+	return nil
+}
+
+// replace puts extents over the file's from start on. Called with mu held.
+func (i *inode) replace(start int64, with manifest.List) {
+	extents, end := i.extents, start+with.Size()
+	if extents.Size() < end {
+		extents = extents.Truncate(end)
+	}
+	i.setExtents(extents.Replace(start, end, with))
+}
+
+// sealParts makes objects of what was written to a file larger than a chunk: whole
+// slots become chunks, and the other ranges share objects of their own, so that a small write
+// uploads little. Called with mu held.
+func (i *inode) sealParts(size int64) error {
+	chunk := i.fs.opts.ChunkSize
+	var parts []staging.Range
+	for _, n := range slotsOf(i.staged.Ranges(), chunk) {
+		start := n * chunk
+		length := min(chunk, size-start)
+		switch {
+		case i.staged.Covers(staging.Range{From: start, To: start + length}):
+			if err := i.sealSlot(n, length); err != nil {
+				return err
+			}
+		case i.crowded(start, length):
+			if err := i.foldSlot(n, length); err != nil {
+				return err
+			}
+		}
+	}
+	parts = i.staged.Ranges()
+	for len(parts) > 0 {
+		var total int64
+		var count int
+		for count < len(parts) && total+parts[count].Len() <= chunk {
+			total += parts[count].Len()
+			count++
+		}
+		if err := i.packRanges(parts[:count], total); err != nil {
+			return err
+		}
+		parts = parts[count:]
+	}
+	i.staged.Discard()
+	if i.extents.Size() != size {
+		i.setExtents(i.extents.Truncate(size))
+	}
+	return nil
+}
+
+// slotsOf returns the numbers of the slots that ranges lie in, ascending.
+func slotsOf(ranges []staging.Range, chunk int64) []int64 {
+	var slots []int64
+	for _, r := range ranges {
+		if n := r.From / chunk; len(slots) == 0 || slots[len(slots)-1] != n {
+			slots = append(slots, n)
+		}
+	}
+	return slots
+}
+
+// crowded reports whether a slot would have too many extents after what is staged
+// for it became objects.
+func (i *inode) crowded(start, length int64) bool {
+	first, _ := i.search.Find(start)
+	last, _ := i.search.Find(start + length)
+	extents := last - first
+	for _, r := range i.staged.Ranges() {
+		if r.From >= start && r.From < start+length {
+			extents += 2
+		}
+	}
+	return extents > foldAbove
+}
+
+// foldSlot writes a slot anew as one chunk.
+func (i *inode) foldSlot(n, length int64) error {
+	body := make([]byte, length)
+	start := n * i.fs.opts.ChunkSize
+	if err := i.readLocal(body, start); err != nil {
+		return err
+	}
+	id := objectid.Of(body)
+	if err := i.put(id, body); err != nil {
+		return err
+	}
+	i.staged.Drop(n)
+	i.replace(start, manifest.List{{Length: length, Object: id}})
+	return nil
+}
+
+// packRanges makes one object of some staged ranges, total bytes together.
+func (i *inode) packRanges(ranges []staging.Range, total int64) error {
+	body := make([]byte, total)
+	at := int64(0)
+	for _, r := range ranges {
+		if err := i.staged.Overlay(body[at:at+r.Len()], r.From); err != nil {
+			return err
+		}
+		at += r.Len()
+	}
+	id := objectid.Of(body)
+	if err := i.put(id, body); err != nil {
+		return err
+	}
+	at = 0
+	for _, r := range ranges {
+		i.replace(r.From, manifest.List{{Length: r.Len(), Object: id, Offset: at}})
+		at += r.Len()
+	}
+	return nil
+}
+
+// readLocal reads the file's current bytes at off from staging and the cache. What
+// only the store has makes the error *missing. Called with mu held.
+func (i *inode) readLocal(p []byte, off int64) error {
+	var m missing
+	for _, part := range i.plan(p, off) {
+		if i.staged.Covers(staging.Range{From: off + part.at, To: off + part.at + part.extent.Length}) {
+			continue
+		}
+		if _, err := i.fs.cache.ReadAt(part.extent.Object, p[part.at:part.at+part.extent.Length], part.extent.Offset); err != nil {
+			m.objects = append(m.objects, part.extent)
+		}
+	}
+	if len(m.objects) > 0 {
+		return &m
+	}
+	return i.staged.Overlay(p, off)
+}
+
+// putManifest returns the object that is the file's content, making a manifest of
+// its extents where one is needed. Called with mu held.
+func (i *inode) putManifest(size int64) (id objectid.ID, isManifest bool, err error) {
+	if size == 0 {
+		return objectid.ID{}, false, nil
+	}
+	if size <= i.fs.opts.ChunkSize {
+		return i.extents[0].Object, false, nil
+	}
+	body, err := i.extents.Encode()
+	if err != nil {
+		return id, false, err
+	}
+	if int64(len(body)) > i.fs.opts.ChunkSize {
+		return id, false, &Error{Op: "commit", Kind: TooLarge, Err: fmt.Errorf("its %d extents need a manifest larger than a chunk: %w", len(i.extents), manifest.ErrTooLarge)}
+	}
+	id = objectid.Of(body)
+	return id, true, i.put(id, body)
+}
+
+// commitAll commits every file that was written to. A failure of one does not keep
+// the others from it.
+func (fs *FS) commitAll() error {
+	var errs []error
+	for _, ino := range fs.changedInodes(0) {
+		if err := fs.commitAndWait(ino); err != nil {
+			errs = append(errs, fs.fail("commit", ino.node, err))
+		}
+		fs.forget(ino)
+	}
+	return errors.Join(errs...)
+}
+
+// changedInodes returns the inodes that were changed at least age ago, and those that
+// nobody has open any more.
+func (fs *FS) changedInodes(age time.Duration) []*inode {
+	before := fs.opts.Now().Add(-age).UnixMicro()
+	fs.mu.RLock()
+	defer fs.mu.RUnlock()
+	var changed []*inode
+	for _, ino := range fs.inodes {
+		ino.attrMu.Lock()
+		if ino.changed && (ino.since <= before || ino.refs == 0) {
+			changed = append(changed, ino)
+		}
+		ino.attrMu.Unlock()
+	}
+	return changed
+}
+
+// commitLoop commits files that stay open for long, so that a log file or a database
+// that is never closed reaches the journal and the store too, and tries again what failed
+// at the last close.
+func (fs *FS) commitLoop() {
+	defer fs.work.Done()
+	tick := time.NewTicker(commitAfter / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-fs.ctx.Done():
+			return
+		}
+		for _, ino := range fs.changedInodes(commitAfter) {
+			if err := fs.commitAndWait(ino); err != nil {
+				fs.log.Warn("a written file cannot be committed; it is tried again", "error", fs.fail("commit", ino.node, err))
+			}
+			fs.forget(ino)
+		}
+	}
+}

@@ -1,0 +1,344 @@
+// Package fsimpl is Pocket's file system in Go terms: names, open files and their
+// content, by the rules of POSIX, without anything of FUSE or WinFsp in it.
+//
+// An [FS] keeps one mount. The tree is package loroindex's; content goes the way
+// of docs/design.md, "Data's way": what is written is staged on this machine (package
+// staging), a commit at close, fsync or truncate turns it into chunks in the cache
+// and one journal transaction, and package transfer brings it to the store. Reading
+// goes the other way: staged bytes, then the cache, then the store, every object verified.
+//
+// Operations on names touch memory and the journal and never wait for the store.
+// When one of them, or [File.Flush], returns nil, the change survives the end of the
+// process at once and a power loss within a second; after [File.Sync] it survives power
+// loss too; in [Sync] mode Flush and Sync return when it is in the store.
+//
+// All methods of FS, File and Dir may be called concurrently. Errors are *[Error]; [KindOf]
+// tells which errno they are.
+package fsimpl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hamflx/pocket/fsimpl/staging"
+	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/objstore"
+)
+
+// Mode says what closing a file waits for.
+type Mode uint8
+
+const (
+	Buffered Mode = iota // the journal on this machine
+	Sync                 // the store
+)
+
+// Options of a mount. Fields without a stated default are required.
+type Options struct {
+	Name      string         // of the mount, for messages
+	Store     objstore.Store // below the mount's prefix, not retrying
+	State     *statedir.Dir  // locked; the caller closes it after the FS
+	Mode      Mode
+	ChunkSize int64         // bytes; 0: DefaultChunkSize
+	CacheSize int64         // bytes; 0: DefaultCacheSize
+	Uploads   int           // at once; 0: transfer.DefaultWorkers
+	Device    string        // names this machine in conflict names and in the history
+	UID, GID  uint32        // owner of what records none
+	RootMode  uint32        // permission bits of the root until somebody sets them
+	ReadWait  time.Duration // how long a read waits for a store that does not answer; 0: a minute
+	Log       *slog.Logger
+	Now       func() time.Time // nil: time.Now
+}
+
+const (
+	// DefaultChunkSize is the size of a chunk in bytes.
+	DefaultChunkSize = 4 << 20
+	// DefaultCacheSize bounds the chunk cache in bytes.
+	DefaultCacheSize = 10 << 30
+	// DefaultReadWait is how long a read waits for a store that does not answer.
+	DefaultReadWait = time.Minute
+	// openPatience is how long Open waits for a store that does not answer.
+	openPatience = 10 * time.Second
+	// syncPatience is how long close and fsync wait in Sync mode before they
+	// report an I/O error; the change stays queued.
+	syncPatience = 60 * time.Second
+	// commitAfter is how long written bytes of a file that stays open, without
+	// close or fsync, are kept from the journal.
+	commitAfter = 5 * time.Second
+	// snapshotEvery is how many index updates pile up before a snapshot folds them.
+	snapshotEvery = 256
+)
+
+// FS is one mount.
+type FS struct {
+	opts    Options
+	log     *slog.Logger
+	index   *loroindex.Index
+	bucket  *bucket
+	journal *journal.Journal
+	cache   *chunkcache.Cache
+	staging *staging.Area
+	fetch   *transfer.Fetcher
+	queue   *transfer.Queue
+	opened  int64 // microseconds since 1970
+	notices []string
+	atimes  accessTimes
+	maxSize int64              // of a file
+	stop    context.CancelFunc // ends background work
+	ctx     context.Context    // of background work
+	work    sync.WaitGroup     // background work
+	offline bool               // opened without the store; written before work starts
+
+	mu     sync.RWMutex
+	inodes map[Node]*inode // open files, and closed ones whose last commit failed; guarded by mu
+
+	snapMu  sync.Mutex
+	updates int // index updates in the store that its newest snapshot lacks; guarded by snapMu
+}
+
+// Open opens a mount: it reads the index, from the store or, when that cannot
+// be reached, the one this machine knew last, takes over what an earlier process left
+// in the journal and begins to upload it. Nothing is written to the store before a
+// change is made.
+//
+// Errors are one line: an index that is damaged or cannot be reached, a journal of a
+// newer version, a state directory that cannot be written.
+func Open(ctx context.Context, opts Options) (*FS, error) {
+	if opts.ChunkSize == 0 {
+		opts.ChunkSize = DefaultChunkSize
+	}
+	if opts.CacheSize == 0 {
+		opts.CacheSize = DefaultCacheSize
+	}
+	if opts.ReadWait == 0 {
+		opts.ReadWait = DefaultReadWait
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	fs := &FS{
+		opts: opts, log: opts.Log.With("mount", opts.Name),
+		opened:  opts.Now().UnixMicro(),
+		inodes:  make(map[Node]*inode),
+		maxSize: maxFileSize(opts.ChunkSize),
+	}
+	fs.ctx, fs.stop = context.WithCancel(context.Background())
+	if err := fs.open(ctx); err != nil {
+		return nil, errors.Join(err, fs.closeParts())
+	}
+	fs.work.Add(1)
+	go fs.commitLoop()
+	if fs.offline {
+		fs.work.Add(1)
+		go fs.pullLoop()
+	}
+	return fs, nil
+}
+
+func (fs *FS) open(ctx context.Context) (err error) {
+	state := fs.opts.State
+	if fs.staging, err = staging.Open(state.Staging(), fs.opts.ChunkSize); err != nil {
+		return err
+	}
+	fs.journal, err = journal.Open(state.Journal(), journal.Options{
+		Now:        fs.opts.Now,
+		BeforeSync: func() error { return fs.cache.SyncDirty() },
+	})
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", state.Journal(), err)
+	}
+	left, err := fs.journal.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", state.Journal(), err)
+	}
+	pinned := make([]objectid.ID, len(left.Uploads))
+	for i, u := range left.Uploads {
+		pinned[i] = u.Object
+	}
+	if fs.cache, err = chunkcache.Open(state.Cache(), fs.opts.CacheSize, pinned); err != nil {
+		return err
+	}
+	local := &localIndex{journal: fs.journal, dir: state.Index()}
+	fs.bucket = &bucket{store: fs.opts.Store, local: local, log: fs.log}
+	if err := fs.load(ctx, local); err != nil {
+		return err
+	}
+	for _, e := range left.Entries {
+		if _, err := fs.index.Import(e.Update); err != nil {
+			return fmt.Errorf("journal %s: operations %d to %d of peer %016x: %w", state.Journal(), e.Start, e.End, e.Peer, err)
+		}
+	}
+	fs.fetch = transfer.NewFetcher(fs.retrying(fs.opts.ReadWait), fs.cache, fs.log)
+	fs.queue = transfer.New(transfer.Options{
+		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal,
+		Publish: fs.publish, Idle: fs.foldUpdates,
+		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
+	}, left.Entries, left.Uploads)
+	return nil
+}
+
+// load opens the index from the store or, when that cannot be reached, from what
+// this machine knows of it.
+func (fs *FS) load(ctx context.Context, local *localIndex) error {
+	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now}
+	patient, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	retrying := &bucket{store: fs.retrying(openPatience), local: local, log: fs.log}
+	loaded, err := loroindex.Load(patient, retrying, local, options)
+	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && local.known(ctx) {
+		fs.log.Warn("store cannot be reached; working from the index known last", "error", err)
+		fs.notices = append(fs.notices, fmt.Sprintf("the store cannot be reached (%v); working from what this machine knew last, changes are uploaded when it is back", err))
+		fs.offline = true
+		loaded, err = loroindex.Load(ctx, nil, local, options)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the index: %w", err)
+	}
+	for _, damage := range loaded.Damaged {
+		fs.log.Warn("an index object that was not needed is damaged", "error", damage)
+		fs.notices = append(fs.notices, fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
+	}
+	fs.index = loaded.Index
+	fs.updates = loaded.Updates
+	return nil
+}
+
+// retrying returns the store with every call made again, for up to patience, while
+// the store is unavailable.
+func (fs *FS) retrying(patience time.Duration) objstore.Store {
+	return objstore.WithRetry(fs.opts.Store, objstore.RetryPolicy{Budget: patience})
+}
+
+// Notices returns lines for the user about how the mount was opened.
+func (fs *FS) Notices() []string { return fs.notices }
+
+// Progress returns what is pending and how the store does.
+func (fs *FS) Progress() transfer.Progress { return fs.queue.Progress() }
+
+// Drain commits what open files hold and waits until everything pending is in the
+// store, however long that takes. report, if not nil, is called with how far it is whenever
+// that changes. When ctx ends first, what is left stays in the journal.
+func (fs *FS) Drain(ctx context.Context, report func(transfer.Progress)) error {
+	return errors.Join(fs.commitAll(), fs.queue.Drain(ctx, report))
+}
+
+// LeftError is what Close returns when changes stayed in the journal: the next
+// Open of the same state directory uploads them.
+type LeftError struct {
+	Progress transfer.Progress
+}
+
+// Error says how much is left.
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("%d changes with %d bytes in %d files are not uploaded; they are kept on this machine and uploaded by the next start",
+		e.Progress.Changes, e.Progress.Bytes, e.Progress.Files)
+}
+
+// Close drains as Drain does, writes a snapshot of the index and closes the mount.
+// No other method may be called during or after it. With a ctx that has ended it writes
+// nothing to the store. A *LeftError says that changes stayed in the journal.
+func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
+	committed := fs.commitAll()
+	drained := fs.queue.Drain(ctx, report)
+	if drained == nil {
+		// The updates are in the store: a snapshot only saves time, so that a failure to
+		// write it fails nothing.
+		if err := fs.snapshot(ctx, 1); err != nil {
+			fs.log.Warn("no snapshot of the index was written; the updates have everything", "error", err)
+		}
+	}
+	left := fs.queue.Progress()
+	err := errors.Join(committed, fs.closeParts())
+	if !left.Idle() {
+		err = errors.Join(err, &LeftError{left})
+	}
+	return err
+}
+
+// closeParts stops background work and closes what is open of the parts below.
+func (fs *FS) closeParts() error {
+	fs.stop()
+	fs.work.Wait()
+	if fs.queue != nil {
+		fs.queue.Close()
+	}
+	if fs.fetch != nil {
+		fs.fetch.Close()
+	}
+	var errs []error
+	if fs.journal != nil && fs.cache != nil {
+		errs = append(errs, fs.journal.Close())
+	}
+	if fs.cache != nil {
+		errs = append(errs, fs.cache.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// publish is the queue's Publish: it writes the operations [start, end) of peer
+// into the store and notes that they are there.
+func (fs *FS) publish(ctx context.Context, peer uint64, start, end int32) error {
+	if _, err := fs.index.Publish(ctx, fs.bucket, loroindex.Span{Peer: peer, Start: start, End: end}); err != nil {
+		return err
+	}
+	fs.snapMu.Lock()
+	fs.updates++
+	fs.snapMu.Unlock()
+	return fs.journal.Published(ctx, peer, end)
+}
+
+// foldUpdates is the queue's Idle: nothing is pending, so a snapshot names no
+// content that the store does not have.
+func (fs *FS) foldUpdates(ctx context.Context) {
+	if err := fs.snapshot(ctx, snapshotEvery); err != nil && ctx.Err() == nil {
+		fs.log.Warn("no snapshot of the index was written; it is tried again later", "error", err)
+	}
+}
+
+// snapshot writes a snapshot and points the head to it when at least enough updates
+// have piled up.
+func (fs *FS) snapshot(ctx context.Context, enough int) error {
+	fs.snapMu.Lock()
+	updates := fs.updates
+	fs.snapMu.Unlock()
+	if updates < enough {
+		return nil
+	}
+	key, _, err := fs.index.PublishSnapshot(ctx, fs.bucket)
+	if err != nil {
+		return err
+	}
+	fs.snapMu.Lock()
+	fs.updates -= updates
+	fs.snapMu.Unlock()
+	return fs.bucket.local.prune(ctx, filepath.Base(key), fs.index.Version())
+}
+
+// pullLoop brings in what the store has as soon as it can be reached, after an
+// Open without it.
+func (fs *FS) pullLoop() {
+	defer fs.work.Done()
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		_, err := fs.index.Pull(fs.ctx, fs.bucket, fs.bucket.local)
+		if err == nil {
+			fs.log.Info("the store can be reached again; its index is merged")
+			return
+		}
+		fs.log.Debug("the store still cannot be read", "error", err)
+		select {
+		case <-time.After(pause):
+		case <-fs.ctx.Done():
+			return
+		}
+	}
+}

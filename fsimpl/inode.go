@@ -1,0 +1,268 @@
+package fsimpl
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hamflx/pocket/fsimpl/manifest"
+	"github.com/hamflx/pocket/fsimpl/staging"
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex"
+)
+
+// inode is a file that is open, or whose last commit failed: its content as the
+// index has it and what was written since.
+type inode struct {
+	fs   *FS
+	node Node
+	ino  uint64
+	refs int // open handles and callers; guarded by FS.mu
+
+	// mu guards the content below. It is held across reads and writes of this
+	// file's staging and cache files, never across the network and never while
+	// another inode's is wanted.
+	mu      sync.RWMutex
+	content loroindex.Content // what the index has
+	loaded  bool              // extents is valid: it need not be read from content's manifest
+	extents manifest.List     // without what staged holds; may be shorter than size: the rest is a hole
+	search  manifest.Index    // of extents
+	version uint64            // counts changes of extents
+	staged  *staging.File     // written and not in extents yet
+	fresh   []journal.Upload  // objects in extents that no commit named yet; one pin each is the queue's to be
+	pins    []objectid.ID     // one pin each, held until the inode is forgotten: readers of an unlinked file need them
+	ticket  *journal.Ticket   // of the last commit
+	peer    uint64            // the last commit's operation, for Sync mode
+	end     int32
+
+	// attrMu guards what stat shows, so that stat waits for no disk. It is the
+	// innermost lock. size changes only while mu is held too.
+	attrMu  sync.Mutex
+	size    int64
+	mtime   int64
+	ctime   int64
+	changed bool  // something is to be committed
+	since   int64 // microseconds since 1970: when changed became true
+}
+
+// openInode returns the inode of n if it is in use, else nil.
+func (fs *FS) openInode(n Node) *inode {
+	fs.mu.RLock()
+	defer fs.mu.RUnlock()
+	return fs.inodes[n]
+}
+
+// acquire returns the inode of a file, in use until release.
+func (fs *FS) acquire(e *loroindex.Entry) *inode {
+	fs.mu.Lock()
+	ino := fs.inodes[e.Node]
+	if ino == nil {
+		ino = &inode{fs: fs, node: e.Node, ino: e.Ino, content: e.Content, staged: fs.staging.NewFile(), size: e.Size}
+		fs.inodes[e.Node] = ino
+	}
+	ino.refs++
+	fs.mu.Unlock()
+	ino.refresh()
+	return ino
+}
+
+// refresh takes over content that came into the index from elsewhere, unless the
+// file was written here since.
+func (i *inode) refresh() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	e, err := i.fs.index.Stat(i.node)
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	if i.changed || err != nil || e.Content == i.content {
+		return
+	}
+	if e.Object != i.content.Object || e.Size != i.content.Size {
+		i.loaded, i.extents, i.search = false, nil, manifest.Index{}
+		i.version++
+	}
+	i.content, i.size = e.Content, e.Size
+}
+
+// release gives back what acquire gave. The last one commits what was written after
+// the last flush (through a memory mapping) and forgets the inode. A commit that
+// fails leaves it to the background to try again.
+func (fs *FS) release(ino *inode) error {
+	fs.mu.Lock()
+	ino.refs--
+	last := ino.refs == 0
+	fs.mu.Unlock()
+	if !last {
+		return nil
+	}
+	err := fs.commitAndWait(ino)
+	fs.forget(ino)
+	return err
+}
+
+// forget drops an inode that is neither in use nor changed, or was unlinked.
+func (fs *FS) forget(ino *inode) {
+	removed := fs.isRemoved(ino.node)
+	fs.mu.Lock()
+	if ino.refs > 0 || ino.isChanged() && !removed || fs.inodes[ino.node] != ino {
+		fs.mu.Unlock()
+		return
+	}
+	delete(fs.inodes, ino.node)
+	fs.mu.Unlock()
+	ino.mu.Lock()
+	defer ino.mu.Unlock()
+	ino.staged.Discard()
+	ino.dropFresh(func(objectid.ID) bool { return false })
+	for _, id := range ino.pins {
+		fs.cache.Unpin(id)
+	}
+	ino.pins = nil
+}
+
+// isRemoved reports whether a node was unlinked.
+func (fs *FS) isRemoved(n Node) bool {
+	e, err := fs.index.Stat(n)
+	return err == nil && e.Removed
+}
+
+func (i *inode) isChanged() bool {
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	return i.changed
+}
+
+// overlayAttr puts what was written here and is not in the index yet over a.
+func (i *inode) overlayAttr(a *Attr) {
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	if i.changed {
+		a.Size, a.Mtime, a.Ctime = i.size, i.mtime, max(a.Ctime, i.ctime)
+	}
+}
+
+// touch notes that content of the file changed and it now has size bytes. Called
+// with mu held.
+func (i *inode) touch(size int64) {
+	now := i.fs.opts.Now().UnixMicro()
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	if !i.changed {
+		i.since = now
+	}
+	i.size, i.mtime, i.ctime, i.changed = size, now, now, true
+}
+
+// length returns the file's size in bytes.
+func (i *inode) length() int64 {
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	return i.size
+}
+
+// load makes extents valid, reading the manifest from the store if there is one.
+func (i *inode) load(ctx context.Context) error {
+	for {
+		i.mu.RLock()
+		loaded, content := i.loaded, i.content
+		i.mu.RUnlock()
+		if loaded {
+			return nil
+		}
+		extents, err := i.fs.extentsOf(ctx, content)
+		if err != nil {
+			return err
+		}
+		i.mu.Lock()
+		if !i.loaded && i.content == content {
+			i.loaded = true
+			i.setExtents(extents)
+		}
+		i.mu.Unlock()
+	}
+}
+
+// extentsOf returns the extents of a content of the index.
+func (fs *FS) extentsOf(ctx context.Context, c loroindex.Content) (manifest.List, error) {
+	switch {
+	case c.Size <= 0:
+		return nil, nil
+	case c.Object.IsZero():
+		return manifest.Hole(c.Size), nil
+	case !c.Manifest:
+		return manifest.List{{Length: c.Size, Object: c.Object}}, nil
+	}
+	body, err := fs.fetch.Get(ctx, c.Object, manifestGuess)
+	if err != nil {
+		return nil, err
+	}
+	extents, err := manifest.Decode(body, maxObject)
+	if err != nil {
+		return nil, &Error{Op: "read manifest", Path: c.Object.Key(), Kind: IO, Err: err}
+	}
+	return extents.Truncate(c.Size), nil
+}
+
+const (
+	// maxObject is the size of the largest object that may be referred to: the
+	// largest chunk_size that can be configured.
+	maxObject = 64 << 20
+	// manifestGuess is about how large a manifest is, to account for memory.
+	manifestGuess = 64 << 10
+	// extentBytes is at most how long an extent is in a manifest.
+	extentBytes = 48
+)
+
+// maxFileSize returns the size of the largest file: its manifest must fit into one
+// chunk, as every object does.
+func maxFileSize(chunkSize int64) int64 { return chunkSize / extentBytes * chunkSize }
+
+// setExtents replaces the extents. Called with mu held.
+func (i *inode) setExtents(l manifest.List) {
+	i.extents, i.search = l, l.Index()
+	i.version++
+}
+
+// put makes an object of the file that the store does not have yet: in the cache and
+// pinned. Called with mu held.
+func (i *inode) put(id objectid.ID, body []byte) error {
+	if err := i.fs.cache.Put(id, body, true); err != nil {
+		return err
+	}
+	return i.keep(id, int64(len(body)))
+}
+
+// adopt is put for a chunk taken out of staging. Called with mu held.
+func (i *inode) adopt(c staging.Chunk) error {
+	if c.Path == "" {
+		return i.put(c.ID, c.Body)
+	}
+	if err := i.fs.cache.Adopt(c.ID, c.Path, c.Size, true); err != nil {
+		return err
+	}
+	return i.keep(c.ID, c.Size)
+}
+
+func (i *inode) keep(id objectid.ID, size int64) error {
+	if err := i.fs.cache.Pin(id); err != nil {
+		i.fs.cache.Unpin(id)
+		return err
+	}
+	i.pins = append(i.pins, id)
+	i.fresh = append(i.fresh, journal.Upload{Object: id, Size: size, Node: i.ino})
+	return nil
+}
+
+// dropFresh gives up the queue's pins of fresh objects that keep does not want, and
+// forgets those. Called with mu held.
+func (i *inode) dropFresh(keep func(objectid.ID) bool) {
+	kept := i.fresh[:0]
+	for _, u := range i.fresh {
+		if keep(u.Object) {
+			kept = append(kept, u)
+		} else {
+			i.fs.cache.Unpin(u.Object)
+		}
+	}
+	i.fresh = kept
+}

@@ -1,0 +1,423 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/objstore"
+)
+
+const (
+	// DefaultWorkers is how many objects are uploaded at once.
+	DefaultWorkers = 32
+	// uploadMemory bounds the bytes of all uploads under way.
+	uploadMemory = 32 << 20
+	// gather is how long a change waits for others to share its index update.
+	gather = 200 * time.Millisecond
+	// settle is how long after a file's last commit the next one's content
+	// waits, so that a file rewritten many times a second is uploaded once or twice.
+	settle = time.Second
+	// retryFirst and retryMost bound the pause after a failure that may pass.
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+	// retryRefused is the pause after a failure that only a person can mend.
+	retryRefused = 15 * time.Second
+	// batchMost is how many operations one index update gathers at the most.
+	batchMost = 20_000
+)
+
+// Options configure a Queue. Every field without a default is required.
+type Options struct {
+	Store   Store
+	Cache   Cache
+	Journal Journal
+	// Publish writes the operations [start, end) of peer to the store and notes
+	// in the journal that they are there. It is called from one goroutine.
+	Publish func(ctx context.Context, peer uint64, start, end int32) error
+	// Idle, if set, is called from Publish's goroutine when nothing is left to do.
+	Idle    func(ctx context.Context)
+	Workers int  // uploads at once; 0: DefaultWorkers
+	Eager   bool // publish at once instead of gathering (sync mode)
+	Log     *slog.Logger
+}
+
+// Change is what one committed index operation means for content.
+type Change struct {
+	Node    uint64           // the file, by a number that is unique in this process
+	Objects []journal.Upload // objects that are new with this change; each holds one pin of the cache, which the Queue takes over
+	// Replaces says that the file's earlier content is obsolete with this change
+	// (new content, or the file is gone). Names then reports which of the earlier
+	// objects the new content still consists of; nil: none.
+	Replaces bool
+	Names    func(objectid.ID) bool
+}
+
+// Queue is the way up. Its methods may be called concurrently.
+type Queue struct {
+	opts   Options
+	memory *semaphore.Weighted
+	log    *slog.Logger
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced whenever something below changes
+	ops     []*operation  // committed and not published, oldest first
+	serial  uint64        // of the next operation
+	objects map[objectid.ID]*object
+	waiting []*object             // not being uploaded now, in the order of their operations
+	recent  map[objectid.ID]bool  // uploaded by this process
+	files   map[uint64]*operation // the newest operation with content, by file
+	nodes   map[uint64]int        // pending objects by file
+	settled map[uint64]time.Time  // when a file's content was last committed
+	running int                   // uploads under way
+	fails   int                   // failures in a row
+	resume  time.Time             // no upload or publish before this
+	urgent  int                   // callers that wait for a publish
+	since   time.Time             // when ops became non-empty
+	state   Progress              // what Progress returns, kept up to date
+}
+
+// operation is a committed index operation on its way up.
+type operation struct {
+	peer       uint64
+	start, end int32
+	serial     uint64
+	node       uint64
+	wants      []*object // what must be in the store before it is published
+	// until is a later operation that replaced this one's content before it was
+	// uploaded: this one is published only together with it.
+	until *operation
+}
+
+// object is an upload that pending operations want.
+type object struct {
+	id        objectid.ID
+	size      int64
+	node      uint64 // the first file that has it
+	users     int    // operations that want it
+	uploading bool
+	done      bool
+	after     time.Time // not before
+}
+
+// Progress is how far the queue is.
+type Progress struct {
+	Files, Objects, Changes int   // pending: files with content to upload, their objects, index operations
+	Bytes                   int64 // pending content, bytes
+	// DoneBytes and DoneObjects were uploaded since the queue was last empty.
+	DoneBytes   int64
+	DoneObjects int
+	// Failing is since when the store has failed every request; zero while it works.
+	Failing time.Time
+	// Err is the last failure while Failing is set.
+	Err error
+}
+
+// Idle reports whether nothing is pending.
+func (p Progress) Idle() bool { return p.Changes == 0 && p.Objects == 0 }
+
+// New starts a Queue. restored are the journal's unpublished entries in order and
+// uploads its upload list, whose objects the caller has pinned once each.
+func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queue {
+	if opts.Workers == 0 {
+		opts.Workers = DefaultWorkers
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	q := &Queue{
+		opts: opts, log: opts.Log, stop: stop,
+		memory:  semaphore.NewWeighted(uploadMemory),
+		changed: make(chan struct{}),
+		objects: make(map[objectid.ID]*object),
+		recent:  make(map[objectid.ID]bool),
+		files:   make(map[uint64]*operation),
+		nodes:   make(map[uint64]int),
+		settled: make(map[uint64]time.Time),
+	}
+	q.restore(restored, uploads)
+	q.done.Add(1 + opts.Workers)
+	go q.publishLoop(ctx)
+	for range opts.Workers {
+		go q.uploadLoop(ctx)
+	}
+	return q
+}
+
+// restore queues what an earlier process left. Which operation wants which object
+// is not recorded, so the first one waits for all of them.
+func (q *Queue) restore(entries []journal.Entry, uploads []journal.Upload) {
+	first := &operation{}
+	for i, e := range entries {
+		op := &operation{peer: e.Peer, start: e.Start, end: e.End}
+		if i == 0 {
+			first = op
+		}
+		q.append(op)
+	}
+	for _, u := range uploads {
+		if q.objects[u.Object] != nil {
+			continue
+		}
+		o := &object{id: u.Object, size: u.Size, node: u.Node, users: 1}
+		q.enqueue(o)
+		first.wants = append(first.wants, o)
+	}
+}
+
+// enqueue puts an object behind all that wait to be uploaded. Called with mu held.
+func (q *Queue) enqueue(o *object) {
+	q.objects[o.id] = o
+	q.waiting = append(q.waiting, o)
+	q.nodes[o.node]++
+	q.state.Objects++
+	q.state.Bytes += o.size
+	q.state.Files = len(q.nodes)
+}
+
+// remove takes an object that is uploaded, or not wanted any more, off the books.
+// Called with mu held.
+func (q *Queue) remove(o *object) {
+	delete(q.objects, o.id)
+	if q.nodes[o.node]--; q.nodes[o.node] == 0 {
+		delete(q.nodes, o.node)
+	}
+	q.state.Objects--
+	q.state.Bytes -= o.size
+	q.state.Files = len(q.nodes)
+}
+
+func (q *Queue) append(op *operation) {
+	op.serial = q.serial
+	q.serial++
+	if len(q.ops) == 0 {
+		q.since = time.Now()
+	}
+	q.ops = append(q.ops, op)
+	q.state.Changes++
+}
+
+// Add takes over a committed operation and hands it to the journal. The caller
+// calls it in the order of the commits, under the lock that makes that order;
+// it does not wait. Once the ticket's Wait returned, the change survives the
+// process.
+func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	op := &operation{peer: e.Peer, start: e.Start, end: e.End, node: c.Node}
+	q.append(op)
+	var after time.Time
+	if c.Replaces {
+		if len(c.Objects) > 0 {
+			now := time.Now()
+			if last := q.settled[c.Node]; !q.opts.Eager && q.urgent == 0 && now.Sub(last) < settle {
+				after = now.Add(settle)
+			}
+			if len(q.settled) > 10_000 {
+				clear(q.settled)
+			}
+			q.settled[c.Node] = now
+		}
+		if earlier := q.files[c.Node]; earlier != nil {
+			e.Drop = q.supersede(earlier, op, c.Names)
+		}
+	}
+	for _, u := range c.Objects {
+		o := q.objects[u.Object]
+		if o == nil && q.recent[u.Object] {
+			q.opts.Cache.Unpin(u.Object)
+			continue
+		}
+		if o == nil {
+			o = &object{id: u.Object, size: u.Size, node: u.Node, after: after}
+			q.enqueue(o)
+			e.Uploads = append(e.Uploads, u)
+		} else {
+			q.opts.Cache.Unpin(u.Object)
+		}
+		o.users++
+		op.wants = append(op.wants, o)
+	}
+	if len(op.wants) > 0 {
+		q.files[c.Node] = op
+	}
+	ticket := q.opts.Journal.Enqueue(e)
+	q.broadcast()
+	return ticket
+}
+
+// supersede takes from an earlier operation on a file what its new content does
+// not need, gives the rest to the newer operation, and returns the objects that
+// nobody wants any more.
+func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) (drop []objectid.ID) {
+	delete(q.files, earlier.node)
+	for _, o := range earlier.wants {
+		switch {
+		case o.done:
+		case names != nil && names(o.id):
+			op.wants = append(op.wants, o)
+		default:
+			o.users--
+			if o.users == 0 && !o.uploading {
+				q.forget(o)
+				drop = append(drop, o.id)
+			}
+		}
+	}
+	earlier.wants, earlier.until = nil, op
+	return drop
+}
+
+// forget takes an object out of the queue without uploading it.
+func (q *Queue) forget(o *object) {
+	for i, w := range q.waiting {
+		if w == o {
+			q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+			break
+		}
+	}
+	q.remove(o)
+	q.opts.Cache.Unpin(o.id)
+}
+
+// broadcast wakes everyone who waits for a change. Called with mu held.
+func (q *Queue) broadcast() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// Progress returns how far the queue is.
+func (q *Queue) Progress() Progress {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state
+}
+
+// Published waits until the operations of peer below end are in the store. It
+// returns early with the store's error when the store refuses (permission, no
+// bucket), and with the context's error. Either way the change stays queued.
+func (q *Queue) Published(ctx context.Context, peer uint64, end int32) error {
+	return q.wait(ctx, func() (bool, error) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for _, op := range q.ops {
+			if op.peer == peer && op.start < end {
+				if err := q.state.Err; err != nil && !objstore.Retryable(err) {
+					return false, err
+				}
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// Drain waits until nothing is pending, calling report (if not nil) whenever
+// something changed. Unlike Published it goes on while the store refuses.
+func (q *Queue) Drain(ctx context.Context, report func(Progress)) error {
+	return q.wait(ctx, func() (bool, error) {
+		p := q.Progress()
+		if report != nil {
+			report(p)
+		}
+		return p.Idle(), nil
+	})
+}
+
+// wait calls reached, at first and after every change, until it says true or fails.
+// While somebody waits, nothing is held back to be gathered with what may follow.
+func (q *Queue) wait(ctx context.Context, reached func() (bool, error)) error {
+	q.mu.Lock()
+	q.urgent++
+	if q.urgent == 1 {
+		for _, o := range q.waiting {
+			o.after = time.Time{}
+		}
+		q.broadcast()
+	}
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.urgent--
+		q.mu.Unlock()
+	}()
+	for {
+		q.mu.Lock()
+		changed := q.changed
+		q.mu.Unlock()
+		if done, err := reached(); done || err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Close stops uploading and publishing and waits until both have stopped. What is
+// pending stays in the journal.
+func (q *Queue) Close() {
+	q.stop()
+	q.done.Wait()
+}
+
+// failed notes a failure of the store and sets the pause before the next attempt.
+// Called with mu held.
+func (q *Queue) failed(what string, err error) {
+	now := time.Now()
+	if q.state.Failing.IsZero() {
+		q.state.Failing = now
+		q.log.Warn("the store fails; changes stay in the journal and are tried again", "doing", what, "error", err)
+	} else {
+		q.log.Debug("the store still fails", "doing", what, "error", err, "since", q.state.Failing)
+	}
+	q.state.Err = err
+	if now.Before(q.resume) {
+		return // one of many requests that were under way together
+	}
+	pause := retryRefused
+	if objstore.Retryable(err) {
+		pause = min(retryFirst<<min(q.fails, 20), retryMost)
+	}
+	q.fails++
+	q.resume = now.Add(pause/2 + rand.N(pause/2+1))
+}
+
+// worked notes that the store answered. Called with mu held.
+func (q *Queue) worked() {
+	if !q.state.Failing.IsZero() {
+		q.log.Info("the store works again", "failing since", q.state.Failing)
+	}
+	q.fails, q.resume = 0, time.Time{}
+	q.state.Failing, q.state.Err = time.Time{}, nil
+}
+
+// sleep unlocks mu until something changes, until, or ctx ends, and locks it again.
+func (q *Queue) sleep(ctx context.Context, until time.Time) {
+	changed := q.changed
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	var timer <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-changed:
+	case <-timer:
+	case <-ctx.Done():
+	}
+}
+
+// errStopped is what the loops see when the queue is closing.
+var errStopped = errors.New("queue closed")

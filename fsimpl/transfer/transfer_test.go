@@ -1,0 +1,316 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/objstore"
+	"github.com/hamflx/pocket/objstore/memstore"
+)
+
+// watchedStore is a memory store that fails on demand, and tells of every Put.
+type watchedStore struct {
+	objstore.Store
+	mu   sync.Mutex
+	puts []string               // keys, in order; guarded by mu
+	gets map[string]int         // by key; guarded by mu
+	fail func(key string) error // asked before every call; guarded by mu
+	hold chan struct{}          // if not nil, every Put waits for it; guarded by mu
+}
+
+func newWatchedStore() *watchedStore {
+	return &watchedStore{Store: memstore.New(), gets: map[string]int{}}
+}
+
+func (s *watchedStore) Put(ctx context.Context, key string, body []byte) error {
+	s.mu.Lock()
+	fail, hold := s.fail, s.hold
+	s.puts = append(s.puts, key)
+	s.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if fail != nil {
+		if err := fail(key); err != nil {
+			return err
+		}
+	}
+	return s.Store.Put(ctx, key, body)
+}
+
+func (s *watchedStore) Get(ctx context.Context, key string, max int64) ([]byte, error) {
+	s.mu.Lock()
+	fail := s.fail
+	s.gets[key]++
+	s.mu.Unlock()
+	if fail != nil {
+		if err := fail(key); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Get(ctx, key, max)
+}
+
+func (s *watchedStore) setFail(fail func(key string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = fail
+}
+
+func (s *watchedStore) putKeys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.puts...)
+}
+
+// rig is a queue over real parts.
+type rig struct {
+	t       *testing.T
+	store   *watchedStore
+	cache   *chunkcache.Cache
+	journal *journal.Journal
+	dir     string
+	queue   *Queue
+
+	mu        sync.Mutex
+	published []string        // "peer start-end", in order; guarded by mu
+	present   func(end int32) // if set, called in Publish: checks what must be there by then
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, store: newWatchedStore(), dir: t.TempDir()}
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *rig) start() {
+	var err error
+	r.journal, err = journal.Open(r.dir+"/journal.db", journal.Options{})
+	require.NoError(r.t, err)
+	left, err := r.journal.Load(context.Background())
+	require.NoError(r.t, err)
+	var pinned []objectid.ID
+	for _, u := range left.Uploads {
+		pinned = append(pinned, u.Object)
+	}
+	r.cache, err = chunkcache.Open(r.dir+"/cache", 1<<30, pinned)
+	require.NoError(r.t, err)
+	r.queue = New(Options{
+		Store: r.store, Cache: r.cache, Journal: r.journal, Log: slog.New(slog.DiscardHandler),
+		Publish: func(ctx context.Context, peer uint64, start, end int32) error {
+			if r.present != nil {
+				r.present(end)
+			}
+			if err := r.store.Put(ctx, fmt.Sprintf("index/%d-%d", start, end), nil); err != nil {
+				return err
+			}
+			r.mu.Lock()
+			r.published = append(r.published, fmt.Sprintf("%d %d-%d", peer, start, end))
+			r.mu.Unlock()
+			return r.journal.Published(ctx, peer, end)
+		},
+	}, left.Entries, left.Uploads)
+}
+
+func (r *rig) stop() {
+	r.queue.Close()
+	require.NoError(r.t, r.journal.Close())
+	require.NoError(r.t, r.cache.Close())
+}
+
+// write commits content of a file as operation n of peer 1.
+func (r *rig) write(n int32, node uint64, body string) objectid.ID {
+	id := objectid.Of([]byte(body))
+	require.NoError(r.t, r.cache.Put(id, []byte(body), true))
+	ticket := r.queue.Add(journal.Entry{Peer: 1, Start: n, End: n + 1, Update: []byte{1}}, Change{
+		Node: node, Replaces: true,
+		Objects: []journal.Upload{{Object: id, Size: int64(len(body)), Node: node}},
+	})
+	require.NoError(r.t, ticket.Wait())
+	return id
+}
+
+func (r *rig) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	require.NoError(r.t, r.queue.Drain(ctx, nil))
+}
+
+func (r *rig) stored(id objectid.ID) bool {
+	_, err := r.store.Store.Get(context.Background(), id.Key(), 1<<20)
+	return err == nil
+}
+
+func TestOperationsArePublishedInOrderAfterWhatTheyName(t *testing.T) {
+	r := newRig(t)
+	var ids [50]objectid.ID
+	var mu sync.Mutex
+	r.present = func(end int32) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range ids[:end] {
+			if !r.stored(id) {
+				t.Errorf("operation below %d published before its content %s", end, id)
+			}
+		}
+	}
+	for i := range ids {
+		mu.Lock()
+		body := fmt.Sprint("content ", i)
+		ids[i] = objectid.Of([]byte(body))
+		mu.Unlock()
+		r.write(int32(i), uint64(i), body)
+	}
+	r.drain()
+	next := "0"
+	for _, p := range r.published {
+		var peer, start, end int
+		_, err := fmt.Sscanf(p, "%d %d-%d", &peer, &start, &end)
+		require.NoError(t, err)
+		require.Equal(t, next, fmt.Sprint(start), "published: %v", r.published)
+		next = fmt.Sprint(end)
+	}
+	require.Equal(t, "50", next)
+	count, _ := r.journal.Uploads()
+	require.Zero(t, count)
+	entries, _ := r.journal.Pending()
+	require.Zero(t, entries)
+}
+
+func TestContentReplacedBeforeItsUploadIsNotUploaded(t *testing.T) {
+	r := newRig(t)
+	r.store.hold = make(chan struct{})
+	// As many uploads as there are workers keep all of them busy.
+	for i := range int32(DefaultWorkers) {
+		r.write(i, uint64(1000+i), fmt.Sprint("busy ", i))
+	}
+	var versions []objectid.ID
+	for i := range int32(10) {
+		versions = append(versions, r.write(DefaultWorkers+i, 7, fmt.Sprint("version ", i)))
+	}
+	deleted := r.write(DefaultWorkers+10, 8, "deleted soon")
+	require.NoError(t, r.queue.Add(journal.Entry{Peer: 1, Start: DefaultWorkers + 11, End: DefaultWorkers + 12, Update: []byte{1}},
+		Change{Node: 8, Replaces: true}).Wait())
+	close(r.store.hold)
+	r.drain()
+	require.True(t, r.stored(versions[9]))
+	for _, id := range append(versions[:9], deleted) {
+		require.False(t, r.stored(id))
+	}
+	require.Zero(t, r.cache.Stats().Pinned)
+}
+
+func TestIdenticalContentIsUploadedOnce(t *testing.T) {
+	r := newRig(t)
+	id := r.write(0, 1, "the same")
+	r.write(1, 2, "the same")
+	r.drain()
+	r.write(2, 3, "the same")
+	r.drain()
+	count := 0
+	for _, key := range r.store.putKeys() {
+		if key == id.Key() {
+			count++
+		}
+	}
+	require.Equal(t, 1, count)
+	require.Zero(t, r.cache.Stats().Pinned)
+}
+
+func TestStoreThatFailsForAWhileLosesNothing(t *testing.T) {
+	r := newRig(t)
+	down := &objstore.Error{Op: "put", Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
+	r.store.setFail(func(string) error { return down })
+	id := r.write(0, 1, "patience")
+	failing := make(chan struct{})
+	var once sync.Once
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	go func() {
+		<-failing
+		r.store.setFail(nil)
+	}()
+	require.NoError(t, r.queue.Drain(ctx, func(p Progress) {
+		if !p.Failing.IsZero() {
+			require.ErrorIs(t, p.Err, objstore.ErrUnavailable)
+			once.Do(func() { close(failing) })
+		}
+	}))
+	require.True(t, r.stored(id))
+	require.True(t, r.queue.Progress().Failing.IsZero())
+}
+
+func TestPublishedReportsAStoreThatRefusesAndKeepsTheChange(t *testing.T) {
+	r := newRig(t)
+	refused := &objstore.Error{Op: "put", Kind: objstore.ErrPermission, Err: errors.New("forced")}
+	r.store.setFail(func(string) error { return refused })
+	id := r.write(0, 1, "refused")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	require.ErrorIs(t, r.queue.Published(ctx, 1, 1), objstore.ErrPermission)
+	require.False(t, r.queue.Progress().Idle())
+	require.True(t, r.cache.Has(id))
+}
+
+func TestWhatIsLeftIsTakenUpByTheNextProcess(t *testing.T) {
+	r := newRig(t)
+	down := &objstore.Error{Op: "put", Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
+	r.store.setFail(func(string) error { return down })
+	id := r.write(0, 1, "left behind")
+	r.write(1, 2, "also left")
+	r.stop()
+	r.store.setFail(nil)
+	r.start()
+	r.drain()
+	require.True(t, r.stored(id))
+	require.Equal(t, []string{"1 0-2"}, r.published)
+}
+
+func TestManyReadersCauseOneFetch(t *testing.T) {
+	r := newRig(t)
+	body := []byte(strings.Repeat("x", 100_000))
+	id := objectid.Of(body)
+	require.NoError(t, r.store.Store.Put(context.Background(), id.Key(), body))
+	f := NewFetcher(r.store, r.cache, slog.New(slog.DiscardHandler))
+	defer f.Close()
+	var readers sync.WaitGroup
+	for range 20 {
+		readers.Go(func() {
+			p := make([]byte, 10)
+			if err := f.ReadAt(context.Background(), id, 100_000, p, 99_990); err != nil || string(p) != "xxxxxxxxxx" {
+				t.Errorf("%q, %v", p, err)
+			}
+		})
+	}
+	readers.Wait()
+	require.Equal(t, 1, r.store.gets[id.Key()])
+}
+
+func TestDamagedObjectIsReadOnceMoreAndThenRefused(t *testing.T) {
+	r := newRig(t)
+	id := objectid.Of([]byte("right"))
+	require.NoError(t, r.store.Store.Put(context.Background(), id.Key(), []byte("wrong")))
+	f := NewFetcher(r.store, r.cache, slog.New(slog.DiscardHandler))
+	defer f.Close()
+	err := f.ReadAt(context.Background(), id, 5, make([]byte, 5), 0)
+	require.ErrorIs(t, err, objstore.ErrCorrupt)
+	require.ErrorContains(t, err, id.Key())
+	require.Equal(t, 2, r.store.gets[id.Key()])
+	require.False(t, r.cache.Has(id))
+}
