@@ -1,0 +1,149 @@
+package s3store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+const (
+	// window is how much has to move within Config.Timeout.
+	window = 64 << 10
+
+	// Once a body has been handed to the system the answer may take longer by
+	// what the system still has to send, at most sendBuffer, at slowest bytes
+	// per second, and by what the service needs to store the body, at storing
+	// bytes per second.
+	sendBuffer = 4 << 20
+	slowest    = 64 << 10
+	storing    = 16 << 20
+)
+
+// errStalled ends a request that stands still.
+var errStalled = errors.New("request stalled")
+
+// request is one HTTP request under way: a slot, a context that ends with it,
+// and a watch over its progress.
+type request struct {
+	ctx     context.Context
+	store   *Store
+	cancel  context.CancelCauseFunc
+	timeout time.Duration
+
+	mu    sync.Mutex // guards all below
+	moved int        // bytes since the timer was set
+	timer *time.Timer
+}
+
+type requestKey struct{}
+
+// requestOf returns the request that ctx belongs to, or nil.
+func requestOf(ctx context.Context) *request {
+	r, _ := ctx.Value(requestKey{}).(*request)
+	return r
+}
+
+// begin waits for a slot. The caller ends the request when it is done with the
+// answer's body too.
+func (s *Store) begin(ctx context.Context) (*request, error) {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := ctx.Err(); err != nil { // both were ready
+		<-s.slots
+		return nil, err
+	}
+	r := &request{store: s, timeout: s.timeout}
+	ctx, r.cancel = context.WithCancelCause(ctx)
+	r.ctx = context.WithValue(ctx, requestKey{}, r)
+	r.timer = time.AfterFunc(s.timeout, func() { r.cancel(errStalled) })
+	return r, nil
+}
+
+func (r *request) end() {
+	r.timer.Stop()
+	r.cancel(nil)
+	<-r.store.slots
+}
+
+// stalled reports whether the request was ended because it stood still.
+func (r *request) stalled() bool { return errors.Is(context.Cause(r.ctx), errStalled) }
+
+// progress notes that n more bytes have moved.
+func (r *request) progress(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.moved += n; r.moved >= window {
+		r.moved = 0
+		r.timer.Reset(r.timeout)
+	}
+}
+
+// sent notes that a body of size bytes is on its way: now the answer is due.
+func (r *request) sent(size int) {
+	allowance := time.Duration(min(size, sendBuffer))*time.Second/slowest + time.Duration(size/storing)*time.Second
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved = 0
+	r.timer.Reset(r.timeout + allowance)
+}
+
+// sendBody is the body of a Put as the SDK and the HTTP client read it. The
+// client may go on reading for a moment after it has returned an error; close
+// makes sure that it no longer reads the caller's memory.
+type sendBody struct {
+	request *request
+
+	mu     sync.Mutex // guards all below
+	data   []byte
+	at     int
+	closed bool
+}
+
+var errBodyClosed = errors.New("the body is no longer there")
+
+func (b *sendBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, errBodyClosed
+	}
+	if b.at == len(b.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, b.data[b.at:])
+	if b.at += n; b.at == len(b.data) {
+		b.request.sent(len(b.data))
+	} else {
+		b.request.progress(n)
+	}
+	return n, nil
+}
+
+// Seek implements io.Seeker: the SDK reads the body twice, to sign and to send.
+func (b *sendBody) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch whence {
+	case io.SeekCurrent:
+		offset += int64(b.at)
+	case io.SeekEnd:
+		offset += int64(len(b.data))
+	}
+	if offset < 0 || offset > int64(len(b.data)) {
+		return 0, fmt.Errorf("seek to %d in a body of %d bytes", offset, len(b.data))
+	}
+	b.at = int(offset)
+	return offset, nil
+}
+
+func (b *sendBody) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.data, b.at, b.closed = nil, 0, true
+}
