@@ -1,0 +1,92 @@
+package term
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// Input asks questions. From a terminal it shows prompts and hides secrets; from a pipe or
+// a file it reads one line for each question and shows nothing.
+type Input struct {
+	in      io.Reader
+	lines   *bufio.Reader
+	prompts io.Writer
+}
+
+// maxLine bounds an answer.
+const maxLine = 64 << 10
+
+// NewInput asks on prompts and reads from in. Nothing else may read from in: lines are
+// read ahead.
+func NewInput(in io.Reader, prompts io.Writer) *Input {
+	return &Input{in: in, lines: bufio.NewReader(in), prompts: prompts}
+}
+
+// Line asks for a line and returns it without its end and without spaces around it. The
+// end of the input before any answer is io.ErrUnexpectedEOF.
+func (in *Input) Line(prompt string) (string, error) {
+	if IsTerminal(in.in) {
+		fmt.Fprint(in.prompts, prompt)
+	}
+	return in.read()
+}
+
+// Secret is Line for what must not be seen. Ctrl-C ends the process with code 130, after
+// the terminal shows what is typed again.
+func (in *Input) Secret(prompt string) (string, error) {
+	// What was read ahead (pasted lines) is an answer already and was shown.
+	if !IsTerminal(in.in) || in.lines.Buffered() > 0 {
+		return in.read()
+	}
+	fd := int(in.in.(file).Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", fmt.Errorf("hide what is typed: %w", err)
+	}
+	interrupted, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(interrupted, os.Interrupt)
+	defer signal.Stop(interrupted)
+	defer close(done)
+	go func() {
+		select {
+		case <-interrupted:
+			term.Restore(fd, before)
+			fmt.Fprintln(in.prompts)
+			os.Exit(130)
+		case <-done:
+		}
+	}()
+	fmt.Fprint(in.prompts, prompt)
+	b, err := term.ReadPassword(fd)
+	fmt.Fprintln(in.prompts)
+	if errors.Is(err, io.EOF) {
+		return "", io.ErrUnexpectedEOF
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
+// read returns the next line.
+func (in *Input) read() (string, error) {
+	var line []byte
+	for {
+		part, more, err := in.lines.ReadLine()
+		line = append(line, part...)
+		switch {
+		case errors.Is(err, io.EOF):
+			return "", io.ErrUnexpectedEOF
+		case err != nil:
+			return "", err
+		case len(line) > maxLine:
+			return "", errors.New("the answer is too long")
+		case !more:
+			return strings.TrimSpace(string(line)), nil
+		}
+	}
+}
