@@ -20,9 +20,11 @@
 package journal
 
 import (
-	"context"
 	"errors"
-	"iter"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
@@ -34,18 +36,29 @@ var (
 	// ErrDamaged means that the file is not a journal or is damaged. SetAside
 	// makes way for a new one.
 	ErrDamaged = errors.New("journal is damaged")
+	// ErrNoSpace means that the disk is full. What was enqueued stays queued.
+	ErrNoSpace = errors.New("no space left for the journal")
 	// ErrClosed is returned for what is asked of a journal after Close.
 	ErrClosed = errors.New("journal is closed")
 )
 
-var errUnbuilt = errors.New("journal: not built yet")
+const (
+	defaultSyncDelay = 500 * time.Millisecond
+	// retryDelay is how long after a failure the background tries again.
+	retryDelay = time.Second
+	// MaxMeta bounds a value of SetMeta in bytes.
+	MaxMeta = 64 << 10
+	// MaxIndexBody bounds IndexObject.Body in bytes.
+	MaxIndexBody = 64 << 20
+)
 
 // Options are the parts of a journal that its owner supplies. The zero value
 // is good.
 type Options struct {
 	// BeforeSync is called before entries are made to survive a power loss: it
 	// makes the chunk files that they name do so (chunkcache.Cache.SyncDirty).
-	// It may be called from any goroutine, one call at a time, and must not
+	// It is called from the background, one call at a time, and only after the
+	// first call of a method that changes something, or of Sync; it must not
 	// call the journal. When it fails, so does the sync.
 	BeforeSync func() error
 	// SyncDelay is how long after a commit the background sync begins; 0 means
@@ -76,7 +89,7 @@ type Upload struct {
 	Object objectid.ID
 	Size   int64     // bytes
 	Node   uint64    // which file it belongs to, for display; means nothing to the journal
-	Added  time.Time // set by the journal when the upload is enqueued
+	Added  time.Time // set by the journal when the upload is enqueued, to the microsecond
 }
 
 // IndexObject is an object of the index that is known to be in the bucket.
@@ -84,7 +97,7 @@ type IndexObject struct {
 	Key  string // its key below the mount's prefix
 	Body []byte // its bytes, or nil when they are in File
 	File string // name of a file in the state directory's index/ that holds them, or ""
-	Size int64  // bytes
+	Size int64  // bytes; set by the journal when there is a Body
 }
 
 // Loaded is what an earlier process left to do.
@@ -94,96 +107,195 @@ type Loaded struct {
 }
 
 // Journal is an open journal. See Open.
-type Journal struct{}
+type Journal struct {
+	path string
+	opts Options
+	db   *database // has locks of its own
 
-// Ticket stands for an entry that was enqueued.
-type Ticket struct{}
+	// mu guards what follows. It is never held across a disk access.
+	mu       sync.Mutex
+	closed   bool
+	queue    []op   // not committed, oldest first
+	spare    []op   // empty, to become the next queue
+	enqueued uint64 // operations ever enqueued: the number of the newest
+
+	// One waiter at a time leads: it commits the queue for all. The others
+	// follow it, or the next one when they came too late.
+	leading   bool
+	started   bool   // the leader has taken what it commits
+	through   uint64 // the newest operation that it takes; only when started
+	following *round // of those who follow the leader; nil when nobody does
+	next      *round // of those who follow the next leader
+
+	pending  []pendingEntry         // entries not published, queued ones included, in order
+	pendingN int64                  // bytes of their updates
+	uploads  map[objectid.ID]upload // the upload list, queued changes included
+	uploadN  int64                  // sizes of the uploads
+	lastRow  int64                  // number of the newest row of uploads
+	lastSeq  int64                  // number of the newest row of entries
+	meta     map[string][]byte      // queued changes included
+
+	armed     bool        // timer is set
+	timer     *time.Timer // when the background has something to do
+	syncFor   *syncRound  // of the Sync calls the background has not begun to serve
+	syncFails error       // of the last background sync
+
+	committed atomic.Uint64         // operations committed: the number of the newest
+	synced    atomic.Uint64         // operations that survive a power loss, likewise
+	failure   atomic.Pointer[error] // of the last transaction or background sync; nil when it went well
+
+	wake chan struct{} // tells the background that syncFor was set
+	stop chan struct{} // closed by Close
+	done chan struct{} // closed when the background has ended
+}
+
+// upload is what memory holds of a row of the upload list.
+type upload struct {
+	row  int64
+	size int64
+}
+
+// pendingEntry is what memory holds of an entry that is not published.
+type pendingEntry struct {
+	seq   int64
+	peer  uint64
+	end   int32
+	bytes int32
+}
+
+// round is a number of waiters that share one transaction or several.
+type round struct {
+	lead    chan struct{} // gives the lead to one of them
+	done    chan struct{} // closed when the leader has ended
+	through uint64        // what was committed then
+	err     error         // why not more was
+}
+
+func newRound() *round { return &round{lead: make(chan struct{}, 1), done: make(chan struct{})} }
 
 // Open opens the journal at path (journal.db in the state directory), or
 // creates it. Errors: ErrNewer, ErrDamaged, or one that names the file.
-func Open(path string, opts Options) (*Journal, error) { return nil, errUnbuilt }
+//
+// What an earlier process committed just before it was killed may not survive a
+// power loss yet: call Sync once the chunk cache is open, too.
+func Open(path string, opts Options) (*Journal, error) {
+	if opts.SyncDelay <= 0 {
+		opts.SyncDelay = defaultSyncDelay
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	db, err := openDatabase(path)
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	j := &Journal{
+		path: path,
+		opts: opts,
+		db:   db,
+		wake: make(chan struct{}, 1),
+		stop: make(chan struct{}),
+		done: make(chan struct{}),
+	}
+	if err := j.recall(); err != nil {
+		return nil, explain(path, errors.Join(err, db.close()))
+	}
+	// The first operation stands for all that was found: it is not synced.
+	j.enqueued = 1
+	j.committed.Store(1)
+	j.timer = time.NewTimer(time.Hour)
+	j.timer.Stop()
+	go j.background()
+	return j, nil
+}
 
 // SetAside renames a damaged journal and the files that belong to it so that
 // Open can create a new one; it returns the new name of the database. What was
 // acknowledged and not published is in there and nowhere else. The journal must
 // not be open.
-func SetAside(path string) (string, error) { return "", errUnbuilt }
+func SetAside(path string) (string, error) {
+	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	if err := os.Rename(path, aside); err != nil {
+		return "", fmt.Errorf("set the damaged journal aside: %w", err)
+	}
+	// SQLite finds these by the database's name. The one that holds committed
+	// transactions must stay with it.
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("set the damaged journal aside: %w", err)
+		}
+	}
+	return aside, nil
+}
 
-// Enqueue fixes e's place in the order of changes. It does not wait for the
-// disk and never fails: whether the entry could be committed is what Wait tells.
-// The journal keeps e.Update, e.Uploads and e.Drop until then; they must not be
-// changed any more.
-//
-// An entry nobody waits for is committed with the next one, or within
-// Options.SyncDelay.
-func (j *Journal) Enqueue(e Entry) *Ticket { return nil }
+// Close commits what is queued, syncs and closes. Its error means that entries
+// were not committed, or may not survive a power loss. Close twice is harmless.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	closed := j.closed
+	j.closed = true
+	j.mu.Unlock()
+	if closed {
+		<-j.done
+		return nil
+	}
+	close(j.stop)
+	<-j.done
+	err := j.flush()
+	if err == nil {
+		err = j.syncOnce()
+	}
+	j.mu.Lock()
+	left := len(j.queue)
+	waiting := j.syncFor
+	j.syncFor = nil
+	j.mu.Unlock()
+	waiting.end(err)
+	if left > 0 {
+		err = fmt.Errorf("%d changes were not journaled: %w", left, err)
+	}
+	return errors.Join(err, j.db.close())
+}
 
-// Wait returns nil when the entry is committed: it survives kill -9. An error
-// says why it is not; the entry stays queued all the same, in its place, and is
-// committed as soon as that is possible. Wait may be called again, to try again.
-// After Close it returns ErrClosed for an entry that was never committed.
-func (t *Ticket) Wait() error { return errUnbuilt }
-
-// Err returns nil, or the error of the last transaction while transactions
-// fail. Check it before a change is made: one that cannot be journaled must not
-// be made. It is cheap.
-func (j *Journal) Err() error { return errUnbuilt }
-
-// Sync returns nil when everything enqueued before the call survives a power
-// loss, the chunk files included (Options.BeforeSync). Concurrent calls share
-// their work. When ctx ends it returns at once, with the work going on.
-func (j *Journal) Sync(ctx context.Context) error { return errUnbuilt }
-
-// Uploaded takes objects off the upload list. It does not wait: the removal is
-// committed with the next entry or within Options.SyncDelay, in the order of
-// calls with Enqueue. A crash before that leaves the objects listed; an upload
-// done twice is harmless, but its chunk may have been evicted, so look in the
-// bucket before taking a missing chunk for lost.
-func (j *Journal) Uploaded(ids ...objectid.ID) {}
-
-// Published drops the entries of peer with End <= end, in one transaction; on
-// return they do not come back after kill -9. On an error the call stays queued,
-// as an entry does; publishing twice is harmless.
-func (j *Journal) Published(ctx context.Context, peer uint64, end int32) error { return errUnbuilt }
-
-// Load returns what was committed and is neither published nor uploaded. An
-// error that is ErrDamaged means that some of it cannot be read; what can be is
-// returned with it.
-func (j *Journal) Load(ctx context.Context) (Loaded, error) { return Loaded{}, errUnbuilt }
+// Err returns nil, or why the last transaction or background sync failed. Check
+// it before a change is made: one that cannot be journaled must not be made. It
+// is cheap.
+func (j *Journal) Err() error {
+	if p := j.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
 
 // Uploads returns the length of the upload list and the sum of its sizes in
-// bytes. It is cheap.
-func (j *Journal) Uploads() (count int, bytes int64) { return 0, 0 }
+// bytes, with what is enqueued. It is cheap.
+func (j *Journal) Uploads() (count int, bytes int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.uploads), j.uploadN
+}
 
 // Pending returns the number of entries not published and the bytes of their
-// updates. It is cheap.
-func (j *Journal) Pending() (count int, bytes int64) { return 0, 0 }
+// updates, with those enqueued. It is cheap.
+func (j *Journal) Pending() (count int, bytes int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.pending), j.pendingN
+}
 
 // GetMeta returns the fact stored under key, or nil. It is cheap, sees what
 // SetMeta was called with even before that is committed, and returns bytes that
 // must not be changed.
-func (j *Journal) GetMeta(key string) []byte { return nil }
-
-// SetMeta stores a small fact (at most 64 KiB), in the order of calls with
-// Enqueue; nil removes it. On return it survives kill -9; on an error it stays
-// queued, as an entry does.
-func (j *Journal) SetMeta(ctx context.Context, key string, value []byte) error { return errUnbuilt }
-
-// UpdateIndexObjects adds objects that are known to be in the bucket and drops
-// others by their keys, in one transaction: a snapshot takes the place of what it
-// covers. Durability and errors as SetMeta. An object in both lists is stored.
-// Files that IndexObject.File names are the caller's to write before (durably)
-// and to delete after.
-func (j *Journal) UpdateIndexObjects(ctx context.Context, put []IndexObject, drop []string) error {
-	return errUnbuilt
+func (j *Journal) GetMeta(key string) []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.meta[key]
 }
 
-// IndexObjects returns the index objects stored, ordered by key. It reads as the
-// loop goes on and sees one state of the journal. An error ends it.
-func (j *Journal) IndexObjects(ctx context.Context) iter.Seq2[IndexObject, error] {
-	return func(func(IndexObject, error) bool) {}
+// explain names the journal in err, and its kind where that is known.
+func explain(path string, err error) error {
+	if kind := errorKind(err); kind != nil {
+		return fmt.Errorf("%w: %s: %w", kind, path, err)
+	}
+	return fmt.Errorf("journal %s: %w", path, err)
 }
-
-// Close commits what is queued, syncs and closes. Its error means that entries
-// were not committed. Close twice is harmless.
-func (j *Journal) Close() error { return errUnbuilt }
