@@ -1,0 +1,583 @@
+package loro
+
+import (
+	"cmp"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"sort"
+)
+
+// ImportStatus tells what Import did.
+type ImportStatus struct {
+	Applied map[PeerID]Span // operations that became part of the document, pending ones of earlier imports included
+	Pending map[PeerID]Span // operations of this blob that wait for others they depend on
+	Touched Touched         // what may look different now
+}
+
+// Touched is what an import changed, at the cost of the change: an index over
+// the document needs to look at nothing else.
+type Touched struct {
+	// All: a snapshot initialised an empty document; rebuild from scratch.
+	// The fields below are empty then.
+	All bool
+	// Nodes, by root tree name: the nodes whose position or deletion, or
+	// whose meta map (or a map below it), changed. Each once, in the order of
+	// first change. Only the node that moved is named, not its descendants.
+	Nodes map[string][]NodeTouch
+	// Maps names the root maps in which, at any depth, a key changed, sorted.
+	Maps []string
+}
+
+// NodeTouch names a node and what changed about it.
+type NodeTouch struct {
+	Node  TreeID
+	Moved bool // created, moved, deleted or brought back; or an earlier move took effect instead
+	Meta  bool // a key of its meta map, or of a map below it, was written
+}
+
+// Import merges a snapshot or updates into the document. An open transaction is
+// committed first. It is atomic: on an error the document is as before. Changes
+// whose dependencies are missing are kept and applied when those arrive.
+//
+// A snapshot imported into an empty document also brings its state, which is
+// validated in form but, like in every Loro implementation, trusted in content;
+// [Doc.Verify] checks it. Shallow snapshots can only initialise an empty
+// document; into another they are merged like updates.
+//
+// blob is not kept: the caller may reuse it.
+//
+// Errors: ErrInvalid (ErrChecksum, ErrUnsupportedMode), ErrShallowDeps, ErrLimit.
+func (d *Doc) Import(blob []byte) (ImportStatus, error) {
+	d.Commit()
+	mode, body, err := openEnvelope(blob)
+	if err != nil {
+		return ImportStatus{}, err
+	}
+	in := importer{d: d}
+	if mode == ModeSnapshot {
+		sec, err := splitSnapshot(body)
+		if err != nil {
+			return ImportStatus{}, err
+		}
+		if d.empty() {
+			return d.load(sec)
+		}
+		if err := in.readChangeStore(sec); err != nil {
+			return ImportStatus{}, err
+		}
+	} else if err := in.readUpdates(body); err != nil {
+		return ImportStatus{}, err
+	}
+	return in.run()
+}
+
+// empty reports whether a snapshot may initialise the document.
+func (d *Doc) empty() bool { return len(d.h.heads) == 0 }
+
+// incoming is a change that is not known yet, from counter from on.
+type incoming struct {
+	b    *changeBlock
+	i    int // index into b.changes
+	from int32
+}
+
+func (c *incoming) change() *blockChange { return &c.b.changes[c.i] }
+
+// accepted is an incoming change whose dependencies are met.
+type accepted struct {
+	incoming
+	lam uint32 // of the operation at from
+}
+
+// importer merges changes in two steps: deciding what can be applied, which may
+// fail and leaves the document alone, then applying it.
+type importer struct {
+	d        *Doc
+	changes  []incoming
+	peers    map[uint32]*importPeer
+	accepted []accepted
+	added    []pendingChange // put into the pending set
+	taken    []pendingChange // removed from it
+	status   ImportStatus
+}
+
+// importPeer is what the import adds to one peer's history.
+type importPeer struct {
+	end   int32
+	spans []changeSpan
+}
+
+// readUpdates decodes the body of a mode-4 blob.
+func (in *importer) readUpdates(body []byte) error {
+	for c := (cursor{b: body}); len(c.b) > 0; {
+		raw := c.bytes()
+		if c.err != nil {
+			return c.err
+		}
+		if err := in.readBlock(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readChangeStore collects the unknown changes of a snapshot, whose state is of
+// no use here but is still checked for damage.
+func (in *importer) readChangeStore(sec sections) error {
+	if string(sec.state) != stateOmitted {
+		if _, err := openSSTable(sec.state); err != nil {
+			return err
+		}
+	}
+	if _, err := openSSTable(sec.root); err != nil {
+		return err
+	}
+	t, err := openSSTable(sec.oplog)
+	if err != nil {
+		return err
+	}
+	return t.scan(0, len(t.blocks), inflateBudget(len(sec.oplog)), func(key, val []byte) error {
+		if len(key) != 12 {
+			return nil
+		}
+		c := cursor{b: val}
+		_, end, _, _, _ := blockPrefix(&c)
+		if c.err != nil {
+			return c.err
+		}
+		peer := PeerID(binary.BigEndian.Uint64(key))
+		if p, ok := in.d.s.peers.find(peer); ok && end <= in.d.h.end(p) {
+			return nil
+		}
+		return in.readBlock(slices.Clone(val))
+	})
+}
+
+// readBlock decodes a block and collects its unknown changes.
+func (in *importer) readBlock(raw []byte) error {
+	b, err := decodeBlock(raw)
+	if err != nil {
+		return err
+	}
+	known := int32(0)
+	if p, ok := in.d.s.peers.find(b.peer()); ok {
+		known = in.d.h.end(p)
+	}
+	for i := range b.changes {
+		if ch := &b.changes[i]; ch.end > known {
+			in.changes = append(in.changes, incoming{b, i, max(ch.ctr, known)})
+		}
+	}
+	return nil
+}
+
+func (in *importer) run() (ImportStatus, error) {
+	d := in.d
+	for i := range in.changes {
+		if in.beforeShallowRoot(&in.changes[i]) {
+			return ImportStatus{}, ErrShallowDeps
+		}
+	}
+	slices.SortFunc(in.changes, func(a, b incoming) int {
+		x, y := a.change(), b.change()
+		return cmp.Or(cmp.Compare(x.lam, y.lam), cmp.Compare(a.b.peer(), b.b.peer()), cmp.Compare(a.from, b.from))
+	})
+	in.peers = make(map[uint32]*importPeer)
+	for i := range in.changes {
+		if err := in.offer(in.changes[i]); err != nil {
+			in.rollback()
+			return ImportStatus{}, err
+		}
+	}
+	d.s.rec = &recorder{}
+	defer func() { d.s.rec = nil }()
+	if err := d.raiseLog(in.accepted); err != nil {
+		in.rollback()
+		return ImportStatus{}, err
+	}
+	for i := range in.changes {
+		c := &in.changes[i]
+		if ch := c.change(); d.pending.has(c) {
+			in.status.Pending = extend(in.status.Pending, c.b.peer(), c.from, ch.end)
+		}
+	}
+	in.apply()
+	return in.status, nil
+}
+
+// rollback makes the pending set what it was.
+func (in *importer) rollback() {
+	for i := range in.added {
+		in.d.pending.remove(&in.added[i])
+	}
+	for _, w := range in.taken {
+		in.d.pending.add(w)
+	}
+}
+
+func extend(m map[PeerID]Span, p PeerID, from, to int32) map[PeerID]Span {
+	if m == nil {
+		m = make(map[PeerID]Span)
+	}
+	s, ok := m[p]
+	if !ok {
+		s = Span{from, to}
+	}
+	m[p] = Span{min(s.Start, from), max(s.End, to)}
+	return m
+}
+
+// beforeShallowRoot reports whether a change depends on history this document
+// does not have and will never get.
+func (in *importer) beforeShallowRoot(c *incoming) bool {
+	h := &in.d.h
+	if len(h.start) == 0 {
+		return false
+	}
+	ch := c.change()
+	if c.from > ch.ctr {
+		return false // continues what is known
+	}
+	deps := depsOf(c.b.peer(), ch.ctr, ch.self, ch.deps)
+	if len(deps) == 0 {
+		return true
+	}
+	for _, id := range deps {
+		if slices.Contains(h.root, id) {
+			return false
+		}
+	}
+	for _, id := range deps {
+		if h.start.Includes(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// end is the exclusive end of a peer's counters as of now in the import.
+func (in *importer) end(p uint32) int32 {
+	if ip := in.peers[p]; ip != nil {
+		return ip.end
+	}
+	return in.d.h.end(p)
+}
+
+// offer accepts a change if its dependencies are met, and then those that
+// waited for it. Otherwise the change waits.
+func (in *importer) offer(c incoming) error {
+	queue := []incoming{c}
+	for len(queue) > 0 {
+		c := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		missing, peer, err := in.accept(c)
+		if err != nil {
+			return err
+		}
+		if missing != nil {
+			w := pendingChange{c, *missing}
+			if in.d.pending.add(w) {
+				in.added = append(in.added, w)
+			}
+			continue
+		}
+		for _, w := range in.d.pending.take(c.b.peer(), in.end(peer)) {
+			in.taken = append(in.taken, w)
+			queue = append(queue, w.incoming)
+		}
+	}
+	return nil
+}
+
+// accept takes one change if its dependencies are met.
+func (in *importer) accept(c incoming) (missing *ID, peer uint32, err error) {
+	d := in.d
+	ch := c.change()
+	id := c.b.peer()
+	p := d.s.peers.intern(id)
+	end := in.end(p)
+	if ch.end <= end {
+		return nil, p, nil
+	}
+	c.from = max(c.from, end)
+	if c.from > end {
+		return &ID{id, c.from - 1}, p, nil
+	}
+	lam := uint64(0)
+	self, deps := ch.self, ch.deps
+	if c.from > ch.ctr {
+		self, deps = true, nil
+	}
+	for _, dep := range deps {
+		q, ok := d.s.peers.find(dep.Peer)
+		if !ok || dep.Counter >= in.end(q) {
+			return &dep, p, nil
+		}
+		l, err := in.lamport(q, dep.Counter)
+		if err != nil {
+			return nil, p, err
+		}
+		lam = max(lam, uint64(l)+1)
+	}
+	if self {
+		l, err := in.lamport(p, c.from-1)
+		if err != nil {
+			return nil, p, err
+		}
+		lam = max(lam, uint64(l)+1)
+	}
+	if lam+uint64(ch.end-c.from) > 1<<32-1 {
+		return nil, p, ErrLimit
+	}
+	ip := in.peers[p]
+	if ip == nil {
+		ip = &importPeer{}
+		in.peers[p] = ip
+	}
+	ip.spans = append(ip.spans, changeSpan{ctr: c.from, end: ch.end, lam: uint32(lam)})
+	ip.end = ch.end
+	in.accepted = append(in.accepted, accepted{c, uint32(lam)})
+	in.status.Applied = extend(in.status.Applied, id, c.from, ch.end)
+	return nil, p, nil
+}
+
+// lamport is Doc.lamport that also knows what was accepted so far.
+func (in *importer) lamport(p uint32, ctr int32) (uint32, error) {
+	if ip := in.peers[p]; ip != nil && len(ip.spans) > 0 && ctr >= ip.spans[0].ctr {
+		i := len(ip.spans) - 1
+		if ctr < ip.spans[i].ctr {
+			i = sort.Search(len(ip.spans), func(i int) bool { return ip.spans[i].end > ctr })
+		}
+		return ip.spans[i].lam + uint32(ctr-ip.spans[i].ctr), nil
+	}
+	if p == in.d.self || int(p) < len(in.d.h.peers) {
+		return in.d.lamport(p, ctr)
+	}
+	return 0, ErrUnknownRange
+}
+
+// apply performs the accepted changes. It cannot fail.
+func (in *importer) apply() {
+	d := in.d
+	if len(in.accepted) == 0 {
+		return
+	}
+	// The state takes changes block by block: registers do not care for the
+	// order and tree operations are sorted anyway.
+	order := slices.Clone(in.accepted)
+	slices.SortStableFunc(order, func(a, b accepted) int {
+		return cmp.Or(cmp.Compare(a.b.peer(), b.b.peer()), cmp.Compare(a.from, b.from))
+	})
+	var ops []treeOp
+	for i := 0; i < len(order); {
+		j := i + 1
+		for j < len(order) && order[j].b == order[i].b {
+			j++
+		}
+		ops = d.s.applyBlock(order[i:j], ops)
+		d.storeBlock(order[i:j])
+		i = j
+	}
+	d.s.sortOps(ops)
+	d.s.execute(ops)
+	for i := range in.accepted {
+		a := &in.accepted[i]
+		ch := a.change()
+		p, _ := d.s.peers.find(a.b.peer())
+		deps := ch.deps
+		if a.from > ch.ctr {
+			deps = nil
+		}
+		d.h.advance(p, ch.end, a.lam+uint32(ch.end-a.from)-1, deps, &d.s.peers)
+	}
+	d.s.compact()
+	in.status.Touched = d.s.touched(d.s.rec)
+}
+
+// touched turns the notes of an import into its public form.
+func (s *state) touched(r *recorder) Touched {
+	var t Touched
+	for _, e := range r.order {
+		n := s.nodes.at(e)
+		x := r.nodes[e]
+		x.moved = x.moved && x.before != n.place()
+		if !x.moved && !x.meta || n.tree == 0 {
+			continue
+		}
+		if t.Nodes == nil {
+			t.Nodes = make(map[string][]NodeTouch)
+		}
+		id := s.trees[n.tree-1].id
+		if !id.Root {
+			continue
+		}
+		t.Nodes[id.Name] = append(t.Nodes[id.Name], NodeTouch{s.nodeID(e), x.moved, x.meta})
+	}
+	t.Maps = slices.Sorted(maps.Keys(r.maps))
+	return t
+}
+
+// blockRefs translates the registries of a block to the document's.
+type blockTables struct {
+	s    *state
+	b    *changeBlock
+	keys []uint32 // interned+1
+	pos  []uint32
+	cids []cidRef
+}
+
+type cidRef struct {
+	known bool
+	e     ent    // of a map
+	tree  uint32 // of a tree
+	other *otherContainer
+}
+
+func (s *state) tables(b *changeBlock) *blockTables {
+	t := &blockTables{s: s, b: b, keys: make([]uint32, len(b.keys)), pos: make([]uint32, len(b.positions)), cids: make([]cidRef, len(b.cids))}
+	for i, k := range b.keys {
+		t.keys[i] = s.keys.intern(k)
+	}
+	for i, p := range b.positions {
+		t.pos[i] = s.pos.internString(p)
+	}
+	return t
+}
+
+func (t *blockTables) cid(i uint32) *cidRef {
+	r := &t.cids[i]
+	if r.known {
+		return r
+	}
+	r.known = true
+	c := t.b.cids[i]
+	switch {
+	case c.kind == TypeMap && c.root:
+		r.e = t.s.rootMapEnt(string(t.b.keys[c.key]))
+	case c.kind == TypeMap:
+		r.e = t.s.nodes.get(t.s.peers.intern(c.peer), c.ctr)
+	case c.kind == TypeTree:
+		r.tree = t.s.treeOf(t.b.id(c))
+	default:
+		r.other = t.s.other(t.b.id(c))
+	}
+	return r
+}
+
+// applyBlock applies accepted changes of one block, in counter order, to the
+// registers and appends its tree operations to ops.
+func (s *state) applyBlock(as []accepted, ops []treeOp) []treeOp {
+	b := as[0].b
+	t := s.tables(b)
+	peer := s.peers.intern(b.peer())
+	it := b.rows()
+	var r row
+	k := 0
+	for it.next(&r) {
+		if r.ctr+r.n <= as[k].from {
+			continue
+		}
+		for r.ctr >= as[k].change().end {
+			if k++; k == len(as) {
+				return ops
+			}
+		}
+		if r.ctr+r.n <= as[k].from {
+			continue
+		}
+		lam := as[k].lam + uint32(r.ctr-as[k].from)
+		ops = t.apply(&r, peer, lam, ops)
+	}
+	return ops
+}
+
+// apply applies one operation to the registers, or appends it to ops.
+func (t *blockTables) apply(r *row, peer, lam uint32, ops []treeOp) []treeOp {
+	s := t.s
+	c := t.cid(r.cid)
+	switch t.b.cids[r.cid].kind {
+	case TypeMap:
+		w := register{key: t.keys[r.prop], peer: peer, lam: lam, deleted: r.tag == tagDeleteOnce}
+		if !w.deleted {
+			in := cursor{b: r.val}
+			var room [256]byte
+			w.val = s.pk.nested(room[:0], &in, t.keys, packID{peer: peer, ctr: r.ctr, top: true})
+			s.ownContainers(w.val, c.e, w.key)
+		}
+		if s.setReg(s.nodes.at(c.e), w) {
+			s.noteWrite(c.e)
+		}
+	case TypeTree:
+		op := treeOp{lam: lam, peer: peer, ctr: r.ctr, parent: atRoot}
+		op.target = s.nodes.getNode(c.tree, s.peers.intern(r.tree.target.Peer), r.tree.target.Counter)
+		switch {
+		case r.tree.trash():
+			op.parent = atTrash
+		case !r.tree.root:
+			op.parent = s.nodes.getNode(c.tree, s.peers.intern(r.tree.parent.Peer), r.tree.parent.Counter)
+		}
+		if op.parent != atTrash {
+			op.pos = t.pos[r.tree.pos]
+		}
+		ops = append(ops, op)
+	default:
+		c.other.dirty = true
+	}
+	return ops
+}
+
+// ownContainers notes the owner of a child container that is the whole of a
+// packed value.
+func (s *state) ownContainers(val []byte, owner ent, key uint32) {
+	if val[0] != packContainer {
+		return
+	}
+	id, _ := s.unpackContainer(val[1:])
+	if id.Root {
+		return
+	}
+	switch id.Type {
+	case TypeMap:
+		s.own(s.nodes.get(s.peers.intern(id.ID.Peer), id.ID.Counter), owner, key)
+	case TypeTree:
+		s.trees[s.treeOf(id)-1].owner = owner
+	}
+}
+
+// storeBlock adds accepted changes of one block, in counter order, to the
+// history: as they came where possible.
+func (d *Doc) storeBlock(as []accepted) {
+	b := as[0].b
+	p := d.s.peers.intern(b.peer())
+	if p == d.self {
+		d.seal()
+	}
+	first, last := &as[0], &as[len(as)-1]
+	ref := blockRef{ctr: first.from, end: last.change().end, lam: first.lam, lamEnd: last.lam + uint32(last.change().end-last.from)}
+	whole := ref.ctr == b.ctr && ref.end == b.end
+	for i := range as {
+		whole = whole && as[i].lam == as[i].change().lam
+	}
+	if whole {
+		ref.raw = slices.Clone(b.raw)
+	} else {
+		w := newBlockWriter(b.peer(), ref.ctr)
+		c := newBlockCopier(w, b)
+		k := 0
+		// The block was validated, and no operation here spans a boundary
+		// that cut refuses: only unsupported containers have longer ones.
+		err := c.changes(ref.ctr, ref.end, func(change int, at int32) uint32 {
+			for as[k].i != change {
+				k++
+			}
+			return as[k].lam + uint32(at-as[k].from)
+		})
+		if err != nil {
+			panic(err)
+		}
+		ref.raw = w.finish()
+	}
+	ph := d.h.peer(p)
+	ph.blocks = append(ph.blocks, ref)
+}

@@ -1,0 +1,450 @@
+package loro
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"strings"
+)
+
+// The state sections, docs/encoding-container-states.md: one entry per
+// container.
+
+// load decodes the state of a snapshot: the state section, or for a shallow
+// snapshot the root's state overlaid with the state section.
+func (s *state) load(sec sections) error {
+	root, err := openSSTable(sec.root)
+	if err != nil {
+		return err
+	}
+	top := &sstable{}
+	if string(sec.state) != stateOmitted {
+		if top, err = openSSTable(sec.state); err != nil {
+			return err
+		}
+	}
+	l := stateLoader{s: s, bud: inflateBudget(len(sec.root) + len(sec.state))}
+	if len(root.blocks) > 0 && len(top.blocks) > 0 {
+		l.over = make(map[string]struct{})
+		err := top.scan(0, len(top.blocks), l.bud, func(key, _ []byte) error {
+			l.over[string(key)] = struct{}{}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	// Trees first: their nodes then lie in the table in tree order.
+	for _, trees := range []bool{true, false} {
+		if err := l.table(root, trees, true); err != nil {
+			return err
+		}
+		if err := l.table(top, trees, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type stateLoader struct {
+	s     *state
+	bud   *budget
+	over  map[string]struct{} // keys of the overlay, which hide the root's
+	vals  []byte
+	regs  []register
+	spans []packedEntry
+	peers []uint32
+	lastP PeerID
+	lastI uint32
+	hasP  bool
+}
+
+const frontiersKey = "fr"
+
+// table loads the entries of a section that are, or are not, trees.
+func (l *stateLoader) table(t *sstable, trees, isRoot bool) error {
+	isTree := func(key []byte) bool { return len(key) > 0 && key[0]&0x7f == byte(TypeTree) }
+	entry := func(key, val []byte) error {
+		if isTree(key) != trees {
+			return nil
+		}
+		if isRoot {
+			if string(key) == frontiersKey {
+				var err error
+				l.s.rootFrontiers, err = readFrontiers(val)
+				return err
+			}
+			if _, hidden := l.over[string(key)]; hidden {
+				return nil
+			}
+		}
+		return l.entry(key, val)
+	}
+	if !trees {
+		return t.scan(0, len(t.blocks), l.bud, entry)
+	}
+	for i := range t.blocks {
+		b := &t.blocks[i]
+		for _, k := range []byte{byte(TypeTree), byte(TypeTree) | 0x80} {
+			if bytes.Compare(b.last, []byte{k}) >= 0 && bytes.Compare(b.first, []byte{k + 1}) < 0 {
+				if err := t.scan(i, i+1, l.bud, entry); err != nil {
+					return err
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (l *stateLoader) entry(key, val []byte) error {
+	id, err := parseCIDKey(key)
+	if err != nil {
+		return err
+	}
+	c := cursor{b: val}
+	kind := ContainerType(c.byte())
+	c.uvarint() // depth: follows from the parents
+	var parent ContainerID
+	has := c.byte()
+	if has == 1 {
+		parent = readPostcardCID(&c)
+	}
+	if c.err != nil {
+		return c.err
+	}
+	if has > 1 || kind != id.Type {
+		return invalidf("state of %v: malformed wrapper", id)
+	}
+	s := l.s
+	switch kind {
+	case TypeMap:
+		var e ent
+		if id.Root {
+			e = s.rootMapEnt(id.Name)
+			if has == 1 {
+				// A "mergeable" child of Loro 1.13 and later: a root by name,
+				// shown in the place of a marker in its parent.
+				s.setForeign(e, parent)
+			}
+		} else {
+			e = s.nodes.get(l.peer(id.ID.Peer), id.ID.Counter)
+			l.placeMap(e, parent, has == 1)
+		}
+		if s.nodes.at(e).rec != 0 {
+			return invalidf("state of %v: more than one entry", id)
+		}
+		l.mapState(e, &c)
+	case TypeTree:
+		t := s.treeOf(id)
+		if has == 1 {
+			l.placeTree(t, parent)
+		}
+		l.treeState(t, &c)
+	default:
+		s.other(id).state = slices.Clone(val)
+		return nil
+	}
+	if c.err != nil {
+		return invalidf("state of %v: %v", id, c.err)
+	}
+	return c.done("container state")
+}
+
+func (l *stateLoader) peer(p PeerID) uint32 {
+	if !l.hasP || l.lastP != p {
+		l.lastP, l.lastI, l.hasP = p, l.s.peers.intern(p), true
+	}
+	return l.lastI
+}
+
+// placeMap notes the parent of a map that is not a root.
+func (l *stateLoader) placeMap(e ent, parent ContainerID, has bool) {
+	s := l.s
+	n := s.nodes.at(e)
+	if !has || n.tree != 0 || n.parent != nowhere {
+		return
+	}
+	if parent.Type == TypeMap {
+		n.parent = l.owner(parent)
+		return
+	}
+	s.setForeign(e, parent)
+}
+
+func (s *state) setForeign(e ent, parent ContainerID) {
+	if s.foreign == nil {
+		s.foreign = make(map[ent]ContainerID)
+	}
+	s.foreign[e] = parent
+}
+
+func (l *stateLoader) placeTree(t uint32, parent ContainerID) {
+	if parent.Type == TypeMap && !l.s.trees[t-1].id.Root {
+		l.s.trees[t-1].owner = l.owner(parent)
+	} else {
+		l.s.trees[t-1].foreign = parent
+	}
+}
+
+func (l *stateLoader) owner(parent ContainerID) ent {
+	if parent.Root {
+		return l.s.rootMapEnt(parent.Name)
+	}
+	return l.s.nodes.get(l.peer(parent.ID.Peer), parent.ID.Counter)
+}
+
+// mapState decodes the registers of a map.
+func (l *stateLoader) mapState(e ent, c *cursor) {
+	s := l.s
+	l.vals, l.regs, l.spans = l.vals[:0], l.regs[:0], l.spans[:0]
+	for n := c.count(2); n > 0 && c.err == nil; n-- {
+		key := s.keys.intern(c.text())
+		start := len(l.vals)
+		l.vals = s.pk.state(l.vals, c, 0)
+		l.regs = append(l.regs, register{key: key})
+		l.spans = append(l.spans, packedEntry{key, start, len(l.vals)})
+	}
+	for n := c.count(1); n > 0 && c.err == nil; n-- {
+		l.regs = append(l.regs, register{key: s.keys.intern(c.text()), deleted: true})
+	}
+	if c.err != nil {
+		return
+	}
+	for i := range l.spans {
+		l.regs[i].val = l.vals[l.spans[i].start:l.spans[i].end]
+	}
+	table := readPeerTable(c)
+	l.peers = l.peers[:0]
+	for _, p := range table {
+		l.peers = append(l.peers, l.peer(p))
+	}
+	names := s.keys.list
+	slices.SortFunc(l.regs, func(a, b register) int { return strings.Compare(names[a.key], names[b.key]) })
+	size := 0
+	for i := range l.regs {
+		r := &l.regs[i]
+		if i > 0 && l.regs[i-1].key == r.key {
+			c.fail("key occurs twice")
+			return
+		}
+		p := c.uvarint()
+		r.lam = c.u32()
+		if p >= uint64(len(l.peers)) {
+			c.fail("peer index out of range")
+		}
+		if c.err != nil {
+			return
+		}
+		r.peer = l.peers[p]
+		size += regSize(*r)
+	}
+	if len(l.regs) == 0 {
+		return
+	}
+	if len(l.regs) > smallMap {
+		b := bigMap{regs: make(map[uint32]bigReg, len(l.regs))}
+		for _, r := range l.regs {
+			s.putBig(&b, r)
+		}
+		s.bigs = append(s.bigs, b)
+		s.nodes.at(e).rec = recRef(len(s.bigs)-1) | bigRef
+	} else {
+		ref, body := s.arena.alloc(size)
+		body = body[:0]
+		for _, r := range l.regs {
+			body = appendReg(body, r)
+		}
+		s.nodes.at(e).rec = ref
+	}
+	for _, r := range l.regs {
+		if !r.deleted {
+			s.ownContainers(r.val, e, r.key)
+		}
+	}
+}
+
+// treeState decodes the nodes of a tree.
+func (l *stateLoader) treeState(t uint32, c *cursor) {
+	s := l.s
+	table := readPeerTable(c)
+	if c.uvarint() != 4 {
+		c.fail("unexpected shape")
+	}
+	var ids [2][]byte
+	var cols [5][]byte
+	column := func(into [][]byte) {
+		if c.uvarint() != uint64(len(into)) {
+			c.fail("unexpected shape")
+		}
+		for i := range into {
+			into[i] = c.bytes()
+		}
+	}
+	column(ids[:])
+	column(cols[:])
+	arena := c.bytes()
+	c.bytes() // reserved
+	if c.done("tree state") != nil {
+		return
+	}
+	positions, err := readPositions(arena)
+	if err != nil {
+		c.err = err
+		return
+	}
+	pos := make([]uint32, len(positions))
+	for i, p := range positions {
+		pos[i] = s.pos.internString(p)
+	}
+	peers := make([]uint32, len(table))
+	for i, p := range table {
+		peers[i] = s.peers.intern(p)
+	}
+
+	fi := cursor{b: cols[4]}
+	n := fi.count(1) // the one column that says how many rows there are
+	if n > 0 && s.trees[t-1].nodes > 0 {
+		c.fail("more than one entry")
+		return
+	}
+	s.nodes.reserve(n)
+	rows := make([]ent, n)
+	idPeer, idCtr := deltaRle{c: cursor{b: ids[0]}}, deltaRle{c: cursor{b: ids[1]}}
+	for i := range rows {
+		p, ok1 := idPeer.take()
+		ctr, ok2 := idCtr.take()
+		if !ok1 || !ok2 || uint64(p) >= uint64(len(peers)) || ctr < 0 || ctr >= math.MaxInt32 {
+			c.fail("node id out of range")
+			return
+		}
+		before := s.nodes.n
+		if rows[i] = s.nodes.getNode(t, peers[p], int32(ctr)); rows[i] < before {
+			c.fail("node occurs twice")
+			return
+		}
+	}
+	parent, mPeer := deltaRle{c: cursor{b: cols[0]}}, deltaRle{c: cursor{b: cols[1]}}
+	mCtr, mLam := deltaRle{c: cursor{b: cols[2]}}, deltaRle{c: cursor{b: cols[3]}}
+	for _, e := range rows {
+		p, ok1 := parent.take()
+		q, ok2 := mPeer.take()
+		ctr, ok3 := mCtr.take()
+		d, ok4 := mLam.take()
+		f := fi.uvarint()
+		if !ok1 || !ok2 || !ok3 || !ok4 || p < 0 || p > int64(n)+1 || uint64(q) >= uint64(len(peers)) || f >= uint64(len(pos)) ||
+			ctr < 0 || ctr >= math.MaxInt32 || ctr+d < 0 || ctr+d > math.MaxUint32 {
+			c.fail("node column out of range")
+			return
+		}
+		place := nodePlace{parent: atRoot, pos: pos[f], moveLam: uint32(ctr + d), movePee: peers[q], moveCtr: int32(ctr)}
+		if p == 1 {
+			place.parent = atTrash
+		} else if p > 1 {
+			place.parent = rows[p-2]
+		}
+		s.nodes.at(e).setPlace(place)
+	}
+	if !idPeer.exhausted() || !idCtr.exhausted() || !parent.exhausted() || !mPeer.exhausted() || !mCtr.exhausted() || !mLam.exhausted() || fi.done("") != nil {
+		c.fail("columns differ in length")
+		return
+	}
+	s.trees[t-1].nodes = n
+	if !s.acyclic(rows) {
+		c.fail("nodes form a cycle")
+		return
+	}
+	s.attachAll(t, rows)
+}
+
+// acyclic reports whether the ancestors of all rows end somewhere. rows are
+// consecutive entities.
+func (s *state) acyclic(rows []ent) bool {
+	if len(rows) == 0 {
+		return true
+	}
+	const open, good = 1, 2
+	base := rows[0]
+	mark := make([]byte, len(rows))
+	for _, e := range rows {
+		at := e
+		for at < noEnt && mark[at-base] == 0 {
+			mark[at-base] = open
+			at = s.nodes.at(at).parent
+		}
+		if at < noEnt && mark[at-base] == open {
+			return false
+		}
+		for at = e; at < noEnt && mark[at-base] == open; at = s.nodes.at(at).parent {
+			mark[at-base] = good
+		}
+	}
+	return true
+}
+
+// attachAll fills the child sets of a tree whose nodes have their places.
+func (s *state) attachAll(t uint32, rows []ent) {
+	if len(rows) == 0 {
+		return
+	}
+	base := rows[0]
+	counts := make([]uint32, len(rows)+1) // the root's last
+	slot := func(p ent) uint32 {
+		if p == atRoot {
+			return uint32(len(rows))
+		}
+		return p - base
+	}
+	total, parents := 0, 0
+	for _, e := range rows {
+		if p := s.nodes.at(e).parent; p != atTrash {
+			if counts[slot(p)] == 0 {
+				parents++
+			}
+			counts[slot(p)]++
+			total++
+		}
+	}
+	all := make([]ent, total)
+	s.kids = slices.Grow(s.kids, parents)
+	at := 0
+	for _, e := range rows {
+		p := s.nodes.at(e).parent
+		if p == atTrash {
+			continue
+		}
+		k := s.makeKids(t, p)
+		if k.one == nil {
+			n := int(counts[slot(p)])
+			k.one = all[at : at : at+n]
+			at += n
+		}
+		k.one = append(k.one, e)
+	}
+	for i := len(s.kids) - parents; i < len(s.kids); i++ {
+		k := &s.kids[i]
+		k.n = len(k.one)
+		for j := 1; j < len(k.one); j++ {
+			if !s.siblingLess(k.one[j-1], k.one[j]) {
+				slices.SortFunc(k.one, s.compareSiblings)
+				break
+			}
+		}
+		if k.n > kidLeaf {
+			for leaf := range slices.Chunk(k.one, kidLeaf) {
+				k.more = append(k.more, leaf)
+			}
+			k.one = nil
+		}
+	}
+}
+
+func (s *state) compareSiblings(a, b ent) int {
+	switch {
+	case a == b:
+		return 0
+	case s.siblingLess(a, b):
+		return -1
+	}
+	return 1
+}

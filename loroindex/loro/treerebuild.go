@@ -1,0 +1,210 @@
+package loro
+
+import "math"
+
+// raiseLog makes sure the tree log reaches down to the earliest tree operation
+// among the accepted changes.
+func (d *Doc) raiseLog(as []accepted) error {
+	floor := d.s.log.floor
+	if !floor.set {
+		return nil
+	}
+	for i := range as {
+		a := &as[i]
+		if a.lam > floor.lam || !a.b.hasTree() {
+			continue
+		}
+		it := a.b.rows()
+		var r row
+		for it.next(&r) {
+			if r.tag != tagRawTreeMove || r.ctr < a.from || r.ctr >= a.change().end {
+				continue
+			}
+			if key := (treeKey{a.lam + uint32(r.ctr-a.from), a.b.peer(), r.ctr, true}); !floor.less(key) {
+				return d.rebuildLog()
+			}
+			break // later ones of the change are later in the order, too
+		}
+	}
+	return nil
+}
+
+// hasTree reports whether any operation of the block is on a tree.
+func (b *changeBlock) hasTree() bool {
+	for _, c := range b.cids {
+		if c.kind == TypeTree {
+			return true
+		}
+	}
+	return false
+}
+
+// rebuildLog replaces the log by one of the whole history, so that operations
+// can be executed anywhere in it. The places of nodes do not change by that,
+// unless the document was loaded from a snapshot whose state contradicts its
+// history; then the history is right.
+func (d *Doc) rebuildLog() error {
+	s := d.s
+	var root *ID
+	var floor treeKey
+	base := make(map[ent]nodePlace)
+	if d.IsShallow() {
+		root = &d.h.root[0]
+		lam, err := d.lamportAt(*root)
+		if err != nil {
+			return err
+		}
+		floor = treeKey{lam, root.Peer, root.Counter, true}
+		if base, err = d.rootPlaces(); err != nil {
+			return err
+		}
+	}
+	var ops []treeOp
+	for _, p := range d.peersByID() {
+		err := d.eachBlock(p, 0, math.MaxInt32, func(b *changeBlock) error {
+			ops = s.treeOps(b, root, ops)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.sortOps(ops)
+
+	sim := newTreeSim(int(s.nodes.n), base)
+	log := make([]logEntry, 0, len(ops))
+	for _, op := range ops {
+		log = append(log, logEntry{op, sim.do(op, uint32(len(log)+1))})
+	}
+	s.log.ops, s.log.floor, s.log.base = log, floor, base
+	for e := range s.nodes.n {
+		n := s.nodes.at(e)
+		if n.tree == 0 {
+			continue
+		}
+		place, ok := base[e]
+		if !ok {
+			place = nodePlace{parent: nowhere}
+		}
+		if i := sim.last[e]; i > 0 {
+			op := &log[i-1]
+			place = nodePlace{op.parent, op.pos, op.lam, op.peer, op.ctr}
+		}
+		n.last = sim.last[e]
+		if place != n.place() && (place.parent != nowhere || n.parent != nowhere) {
+			s.correct(e, place)
+		}
+	}
+	return nil
+}
+
+// correct puts a node where the history says it is.
+func (s *state) correct(e ent, place nodePlace) {
+	n := s.nodes.at(e)
+	s.rec.noteMove(e, n)
+	s.detach(e)
+	if n.parent == nowhere {
+		s.trees[n.tree-1].nodes++
+	}
+	if place.parent == nowhere {
+		s.trees[n.tree-1].nodes--
+	}
+	n.setPlace(place)
+	s.attach(e)
+}
+
+// treeOps appends the tree operations of a block, without those up to the root
+// of a shallow document.
+func (s *state) treeOps(b *changeBlock, root *ID, ops []treeOp) []treeOp {
+	if !b.hasTree() {
+		return ops
+	}
+	t := s.tables(b)
+	peer := s.peers.intern(b.peer())
+	it := b.rows()
+	var r row
+	for it.next(&r) {
+		if b.cids[r.cid].kind != TypeTree || root != nil && root.Peer == b.peer() && r.ctr <= root.Counter {
+			continue
+		}
+		c := &b.changes[r.change]
+		ops = t.apply(&r, peer, c.lam+uint32(r.ctr-c.ctr), ops)
+	}
+	return ops
+}
+
+// rootPlaces decodes the places of nodes at the root of a shallow document.
+func (d *Doc) rootPlaces() (map[ent]nodePlace, error) {
+	old := newState()
+	if err := old.load(sections{root: d.h.rootState, state: []byte(stateOmitted)}); err != nil {
+		return nil, err
+	}
+	s := d.s
+	places := make(map[ent]nodePlace, old.nodes.n)
+	here := func(tree uint32, e ent) ent {
+		n := old.nodes.at(e)
+		return s.nodes.getNode(tree, s.peers.intern(old.peers.list[n.peer]), n.ctr)
+	}
+	for e := range old.nodes.n {
+		n := old.nodes.at(e)
+		if n.tree == 0 || n.parent == nowhere {
+			continue
+		}
+		tree := s.treeOf(old.trees[n.tree-1].id)
+		p := n.place()
+		if p.parent < noEnt {
+			p.parent = here(tree, p.parent)
+		}
+		p.pos = s.pos.internString(old.pos.list[p.pos])
+		p.movePee = s.peers.intern(old.peers.list[p.movePee])
+		places[here(tree, e)] = p
+	}
+	return places, nil
+}
+
+// treeSim executes tree operations without keeping child sets in order, which
+// is all that telling effective from ineffective ones takes.
+type treeSim struct {
+	parent []ent
+	last   []uint32
+	kids   []uint32 // number of children
+}
+
+func newTreeSim(n int, base map[ent]nodePlace) *treeSim {
+	sim := &treeSim{parent: make([]ent, n), last: make([]uint32, n), kids: make([]uint32, n)}
+	for i := range sim.parent {
+		sim.parent[i] = nowhere
+	}
+	for e, p := range base {
+		sim.parent[e] = p.parent
+		if p.parent < noEnt {
+			sim.kids[p.parent]++
+		}
+	}
+	return sim
+}
+
+// do executes an operation that will be the log's entry of number i, and
+// returns what the entry's prev is.
+func (t *treeSim) do(op treeOp, i uint32) uint32 {
+	if op.parent == op.target {
+		return noEffect
+	}
+	if t.kids[op.target] > 0 {
+		for e := op.parent; e < noEnt; e = t.parent[e] {
+			if e == op.target {
+				return noEffect
+			}
+		}
+	}
+	if old := t.parent[op.target]; old < noEnt {
+		t.kids[old]--
+	}
+	if op.parent < noEnt {
+		t.kids[op.parent]++
+	}
+	t.parent[op.target] = op.parent
+	prev := t.last[op.target]
+	t.last[op.target] = i
+	return prev
+}
