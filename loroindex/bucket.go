@@ -2,8 +2,14 @@ package loroindex
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"iter"
+	"sync"
 	"time"
+
+	"github.com/hamflx/pocket/internal/objectid"
 )
 
 // Bucket is what this package needs of a store, under the mount's prefix. All
@@ -14,7 +20,8 @@ type Bucket interface {
 	// Put writes a whole object: readers see it complete or not at all, and it
 	// is durable on return.
 	Put(ctx context.Context, key string, body []byte) error
-	// List yields the objects below prefix with keys above after, in order.
+	// List yields the objects below prefix with keys above after, in order. An
+	// error ends it.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
 	// NotExist reports whether an error of Get means that there is no such
 	// object: not a missing bucket, not an unreachable one.
@@ -39,50 +46,108 @@ type Local interface {
 	Put(ctx context.Context, key string, body []byte) error
 }
 
-// Loaded is an opened index and what was found.
-type Loaded struct {
-	Index *Index
-	// Bucket is what the bucket's objects include: operations beyond it are
-	// not published yet. Empty when the bucket was not read.
-	Bucket Version
-	// Head is the snapshot the bucket's head names, 64 hex digits, or "".
-	Head string
-	// Snapshots and Updates count the bucket's objects.
-	Snapshots, Updates int
-	// Fresh: there was no index at all; an empty one was made, nothing written.
-	Fresh bool
-	// Damaged holds what was wrong with objects that were not needed.
-	Damaged []error
-	// Changes is what the bucket held beyond what this machine knew.
-	Changes Changes
+// Sizes above these are not read: they cannot have been written by Pocket.
+const (
+	maxIndexObject = 2 << 30
+	maxPointer     = 4096 // head, tip
+)
+
+// shelf is what is known of the bucket's index, kept for as long as the index
+// is open.
+type shelf struct {
+	mu        sync.Mutex              // guards what follows; never held across network or disk
+	snapshots map[objectid.ID]Version // snapshots seen, and what they include
+	has       Version                 // what the bucket includes, as far as known
+	looked    time.Time               // when it was last compared with everything there
 }
 
-// Load opens the index of a bucket: what this machine keeps, then the snapshot
-// named by the head, then the updates it does not cover. Without a usable head
-// all snapshots are read. Nothing is written to the bucket.
-//
-// local may be nil. A nil bucket opens what local keeps, alone: for when the
-// bucket cannot be reached.
-//
-// Errors: those of the bucket in a KeyError; ErrDamaged, ErrMissing,
-// ErrIndexGone, ErrForeign, ErrNewerSchema.
-func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error) { panic("not yet") }
-
-// Pull imports the updates, and when need be the snapshots, of the bucket that
-// the index does not include.
-func (x *Index) Pull(ctx context.Context, b Bucket, local Local) (Changes, error) { panic("not yet") }
-
-// Publish writes one peer's operations as an update object, then the tip. It
-// returns the object's key; the object is durable then, even when writing the
-// tip failed and err says so.
-func (x *Index) Publish(ctx context.Context, b Bucket, s Span) (key string, err error) {
-	panic("not yet")
+func (s *shelf) note(id objectid.ID, v Version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.snapshots == nil {
+		s.snapshots = make(map[objectid.ID]Version)
+	}
+	s.snapshots[id] = v
+	s.merge(v)
 }
 
-// PublishSnapshot writes the whole document as a snapshot object and points the
-// head to it. When the head names a snapshot with operations this index lacks,
-// they are merged first. It does nothing when that snapshot already includes
-// everything. It returns the key of the snapshot the head names then.
-func (x *Index) PublishSnapshot(ctx context.Context, b Bucket) (key string, ch Changes, err error) {
-	panic("not yet")
+// merge records that the bucket includes v. The lock must be held.
+func (s *shelf) merge(v Version) {
+	if s.has == nil {
+		s.has = make(Version)
+	}
+	s.has.Merge(v)
+}
+
+func (s *shelf) seen(id objectid.ID) (Version, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.snapshots[id]
+	return v, ok
+}
+
+// noteSpan records that the bucket holds an update of a span. It reports
+// whether what the bucket includes grew: not when operations before it are
+// missing there.
+func (s *shelf) noteSpan(span Span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.merge(nil)
+	if p := peerID(span.Peer); s.has[p] >= span.Start && s.has[p] < span.End {
+		s.has[p] = span.End
+	}
+}
+
+func (s *shelf) version() Version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.has.Clone()
+}
+
+// head is what the bucket's head says.
+type head struct {
+	id    objectid.ID
+	there bool  // the object index/head exists
+	err   error // it exists but names nothing
+}
+
+// readHead reads the bucket's head. The error is one of the bucket.
+func readHead(ctx context.Context, b Bucket) (head, error) {
+	body, err := b.Get(ctx, HeadKey, maxPointer)
+	if err != nil {
+		if b.NotExist(err) {
+			return head{}, nil
+		}
+		return head{}, &KeyError{"get", HeadKey, err}
+	}
+	id, err := objectid.Parse(string(body))
+	if err != nil {
+		return head{there: true, err: &KeyError{"read", HeadKey, fmt.Errorf("%w: %w", ErrDamaged, err)}}, nil
+	}
+	return head{id: id, there: true}, nil
+}
+
+// errAbsent: an object that something names does not exist.
+var errAbsent = errors.New("object does not exist")
+
+// getSnapshot reads a snapshot and checks that it is what its name says. The
+// error is an ErrDamaged when the object is damaged or absent, else one of the
+// bucket.
+func getSnapshot(ctx context.Context, b Bucket, id objectid.ID) ([]byte, error) {
+	key := ObjectKey(id)
+	body, err := b.Get(ctx, key, maxIndexObject)
+	if err != nil {
+		if b.NotExist(err) {
+			return nil, &KeyError{"get", key, fmt.Errorf("%w: %w", ErrDamaged, errAbsent)}
+		}
+		return nil, &KeyError{"get", key, err}
+	}
+	return body, checkSnapshot(id, body)
+}
+
+func checkSnapshot(id objectid.ID, body []byte) error {
+	if got := objectid.ID(sha256.Sum256(body)); got != id {
+		return &KeyError{"get", ObjectKey(id), fmt.Errorf("%w: the SHA-256 of its %d bytes is %s", ErrDamaged, len(body), got)}
+	}
+	return nil
 }

@@ -10,7 +10,7 @@ const (
 	Moved                       // another shown name or parent
 	Body                        // size, modification time or object
 	Facts                       // anything of Info
-	Listing                     // of a directory: the set of its entries
+	Listing                     // of a directory: its entries or their names
 )
 
 // Change is one node an import changed.
@@ -22,24 +22,26 @@ type Change struct {
 	Old, New  Content
 }
 
-// Lost is a content that another device's content replaced without its writer
-// having known of it. The loser's device keeps it as a conflict copy.
+// Lost is a content this device wrote that another one replaced without having
+// known of it: the winner stays, and what lost is to be kept as a conflict copy.
+// Only contents written under this index's device name are reported, each by
+// the import that brings the two together. After a crash that import may happen
+// again, and report again.
 type Lost struct {
 	Node    Node
 	Content Content // what was replaced
 	Peer    uint64  // whose operation wrote it
-	Device  string  // the device of that peer
 	Time    int64   // when, seconds since 1970
 	Winner  string  // the device whose content replaced it
 }
 
 // Orphan is a node out of sight because it, or a directory above it, was
-// deleted by a device that did not know of its creation or latest content.
-// [Tx.Rescue] brings it back; the device that made it does.
+// deleted by a device that did not know of what this device did to it: its
+// creation, its move there or its latest content. [Tx.Rescue] brings it back.
+// Only the doings of this index's device are reported; others rescue theirs.
 type Orphan struct {
-	Node   Node
-	Peer   uint64 // whose operation the deleter did not know of
-	Device string // the device of that peer
+	Node Node
+	Peer uint64 // whose operation the deleter did not know of
 }
 
 // Changes is what an import did to nodes that anybody may have seen. A
@@ -51,7 +53,10 @@ type Changes struct {
 	Pending []Span // operations received that wait for others
 }
 
-// Orphans lists the nodes of the whole document that are out of sight although
-// their deleter did not know of their creation or latest content. The cost
-// follows the number of deleted nodes.
-func (x *Index) Orphans() ([]Orphan, error) { panic("not yet") }
+// add appends what another import did.
+func (c *Changes) add(o Changes) {
+	c.Nodes = append(c.Nodes, o.Nodes...)
+	c.Lost = append(c.Lost, o.Lost...)
+	c.Orphans = append(c.Orphans, o.Orphans...)
+	c.Pending = append(c.Pending, o.Pending...)
+}

@@ -3,6 +3,8 @@ package loroindex
 import (
 	"errors"
 	"fmt"
+
+	"github.com/hamflx/pocket/loroindex/loro"
 )
 
 // Errors of the tree, for errors.Is. The error returned adds the name.
@@ -35,6 +37,29 @@ var (
 	// was published.
 	ErrIndexGone = errors.New("the bucket holds no index any more")
 )
+
+// MissingError is an ErrMissing: operations were read that wait for others that
+// were found nowhere.
+type MissingError struct {
+	Waiting []Span  // the operations that wait
+	Known   Version // what is there
+}
+
+// Error names the first range that is missing, as far as that can be told.
+func (e *MissingError) Error() string {
+	s := e.Waiting[0]
+	text := fmt.Sprintf("%v: operations %s wait for others", ErrMissing, s)
+	if known := e.Known[loro.PeerID(s.Peer)]; known < s.Start {
+		text += fmt.Sprintf(", %s among them", Span{s.Peer, known, s.Start})
+	}
+	if n := len(e.Waiting) - 1; n > 0 {
+		text += fmt.Sprintf(" (and %d more ranges)", n)
+	}
+	return text
+}
+
+// Unwrap returns ErrMissing.
+func (e *MissingError) Unwrap() error { return ErrMissing }
 
 // KeyError is an error about one object of the bucket.
 type KeyError struct {

@@ -2,13 +2,21 @@ package loroindex
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hamflx/pocket/loroindex/loro"
 )
 
 // Options of an index.
 type Options struct {
 	// Device names this machine to people: in conflict names and in the
-	// history. Recorded with every change.
+	// history. Recorded with every change. A device tells its own earlier
+	// sessions from other machines by it.
 	Device string
 	// Peer is the identity this session's operations are recorded under; 0, the
 	// usual choice, takes a fresh random one. Two sessions never share a peer.
@@ -21,55 +29,429 @@ type Options struct {
 // none waits for network or disk, except those that take a Bucket, and those
 // hold no lock while they wait. Nothing is durable by itself: what Update hands
 // to its callback is.
-type Index struct{}
+type Index struct {
+	// mu guards everything below. Reading the view takes it shared; reading a
+	// directory into the view, changing and importing take it alone. It is
+	// never held across network or disk.
+	mu sync.RWMutex
+
+	view
+	doc    *loro.Doc
+	tree   loro.Tree
+	pocket loro.Map
+
+	device string
+	now    func() time.Time
+	next   int32    // counter of this session's next operation
+	schema bool     // the document has its schema; else the first change writes it
+	refuse error    // why changes are refused, or nil
+	failed error    // why the document must not be used any more, or nil
+	tx     Tx       // the one transaction, reused
+	rec    recorder // what the import under way does
+
+	shelf shelf // has its own lock
+}
 
 // New returns the index of a bucket that has none yet: an empty root directory.
 // The document's schema is written with the first change.
-func New(o Options) (*Index, error) { panic("not yet") }
+func New(o Options) (*Index, error) { return Open(o) }
 
-// Open returns an index of the given snapshots and updates, in any order.
+// Open returns an index of the given snapshots and updates, in any order. The
+// first snapshot, if there is one, should be the largest: it is cheapest to
+// start from.
 //
 // Errors: ErrUpdate, ErrMissing, ErrForeign, ErrNewerSchema.
-func Open(o Options, blobs ...[]byte) (*Index, error) { panic("not yet") }
+func Open(o Options, blobs ...[]byte) (*Index, error) {
+	x := newIndex(o)
+	for _, b := range blobs {
+		if _, err := x.doc.Import(b); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUpdate, err)
+		}
+	}
+	if err := x.missing(); err != nil {
+		return nil, err
+	}
+	if err := x.start(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// newIndex makes an index whose document is empty and whose view is not there.
+func newIndex(o Options) *Index {
+	x := &Index{device: o.Device, now: o.Now}
+	if x.now == nil {
+		x.now = time.Now
+	}
+	peer := loro.PeerID(o.Peer)
+	if peer == 0 {
+		peer = loro.RandomPeer()
+	}
+	x.doc = loro.NewDoc(peer)
+	x.doc.SetCommitInfo(o.Device, x.now)
+	x.tree, x.pocket = x.doc.Tree(treeName), x.doc.Map(rootMap)
+	x.tx.x = x
+	return x
+}
+
+// start checks the schema and begins the view.
+func (x *Index) start() error {
+	fresh, err := x.checkSchema()
+	if err != nil {
+		return err
+	}
+	x.schema = !fresh
+	x.next = x.doc.Version()[x.doc.Peer()]
+	x.view.init()
+	root := x.newNode(Dir)
+	nd := x.at(root)
+	nd.flags = fPlaced | fVisible
+	nd.mode = defaultMode(Dir)
+	x.unread = 1
+	x.readRoot()
+	if fresh {
+		us := x.micros()
+		nd.created, nd.mtime, nd.changed = us, us, us
+	}
+	return nil
+}
+
+// readRoot takes the facts of the root directory over.
+func (x *Index) readRoot() {
+	info, _ := x.pocket.Get(keyInfo)
+	content, _ := x.pocket.Get(keyContent)
+	d := decodeInfo(info)
+	if !d.kindKnown {
+		d.mode = defaultMode(Dir)
+	}
+	mtime := x.at(Root).mtime
+	x.setInfo(Root, d)
+	x.setContent(Root, decodeContent(content))
+	x.at(Root).mtime = max(mtime, x.at(Root).mtime)
+}
+
+// checkSchema says whether the document is one this version can work on. fresh:
+// nothing was ever written.
+func (x *Index) checkSchema() (fresh bool, err error) {
+	empty := len(x.doc.Version()) == 0
+	for _, c := range x.doc.Roots() {
+		if c.Name == treeName && c.Type != loro.TypeTree || c.Name == rootMap && c.Type != loro.TypeMap {
+			return false, fmt.Errorf("%w: its %q is a %s", ErrForeign, c.Name, c.Type)
+		}
+	}
+	v, ok := x.pocket.Get(keySchema)
+	if !ok {
+		if empty {
+			return true, nil
+		}
+		return false, fmt.Errorf("%w: it names no schema", ErrForeign)
+	}
+	n, isInt := v.AsInt()
+	switch {
+	case isInt && n == schemaVersion:
+		return false, nil
+	case isInt && n > schemaVersion:
+		return false, fmt.Errorf("%w: it is %d, this version knows %d", ErrNewerSchema, n, schemaVersion)
+	}
+	return false, fmt.Errorf("%w: its schema is %s", ErrForeign, v)
+}
+
+func (x *Index) micros() int64 { return x.now().UnixMicro() }
+
+// missing is an error when imported operations wait for others.
+func (x *Index) missing() error {
+	spans := pendingSpans(x.doc.Pending())
+	if len(spans) == 0 {
+		return nil
+	}
+	return &MissingError{Waiting: spans, Known: x.doc.Version()}
+}
 
 // Peer returns the peer of this session.
-func (x *Index) Peer() uint64 { panic("not yet") }
+func (x *Index) Peer() uint64 { return uint64(x.doc.Peer()) }
+
+// look runs f on the view, shared, and again alone with directories read into
+// it if it asks for one.
+func (x *Index) look(f func() (unread Node)) {
+	x.mu.RLock()
+	d := f()
+	x.mu.RUnlock()
+	if d == NoNode {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for d != NoNode {
+		x.read(d)
+		d = f()
+	}
+}
+
+// openDir returns the directory that shows n's entries. unread is set when they
+// must be read first.
+func (x *Index) openDir(n Node) (d, unread Node, err error) {
+	if !x.known(n) {
+		return NoNode, NoNode, fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	n = x.canon(n)
+	nd := x.at(n)
+	switch {
+	case nd.kind != Dir:
+		return NoNode, NoNode, fmt.Errorf("%q: %w", x.nameOf(n), ErrNotDir)
+	case nd.flags&fVisible == 0:
+		return NoNode, NoNode, fmt.Errorf("%q: %w", x.nameOf(n), ErrRemoved)
+	case !x.dirs[nd.dir].read:
+		return n, n, nil
+	}
+	return n, NoNode, nil
+}
 
 // Lookup finds an entry by its shown name.
 //
 // Errors: ErrNotExist, ErrNotDir, ErrRemoved.
-func (x *Index) Lookup(parent Node, name string) (Entry, error) { panic("not yet") }
+func (x *Index) Lookup(parent Node, name string) (e Entry, err error) {
+	x.mu.RLock()
+	e, unread, err := x.lookup(parent, name)
+	x.mu.RUnlock()
+	if unread == NoNode {
+		return e, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.read(unread)
+	e, _, err = x.lookup(parent, name)
+	return e, err
+}
+
+func (x *Index) lookup(parent Node, name string) (Entry, Node, error) {
+	d, unread, err := x.openDir(parent)
+	if err != nil || unread != NoNode {
+		return Entry{}, unread, err
+	}
+	n := x.child(d, name)
+	if n == NoNode {
+		return Entry{}, NoNode, notExist{name}
+	}
+	return x.entry(n), NoNode, nil
+}
+
+// notExist is ErrNotExist with a name: a lookup that finds nothing is common
+// and costs no formatting.
+type notExist struct{ name string }
+
+func (e notExist) Error() string { return fmt.Sprintf("%q: %v", e.name, ErrNotExist) }
+func (e notExist) Unwrap() error { return ErrNotExist }
 
 // FoldLookup finds an entry by its name without regard to case (Unicode simple
-// folding). An exact match is preferred, then the first in ReadDir order.
-func (x *Index) FoldLookup(parent Node, name string) (Entry, error) { panic("not yet") }
+// folding). An exact match is preferred, then the first in ReadDir order. The
+// cost of finding none exactly follows the size of the directory.
+//
+// Errors: as Lookup.
+func (x *Index) FoldLookup(parent Node, name string) (e Entry, err error) {
+	x.look(func() Node {
+		var unread Node
+		e, unread, err = x.lookup(parent, name)
+		if err == nil || unread != NoNode {
+			return unread
+		}
+		d, _, derr := x.openDir(parent)
+		if derr != nil {
+			return NoNode
+		}
+		for n := x.dirs[x.at(d).dir].first; n != NoNode; n = x.at(n).next {
+			if equalFold(x.nameOf(n), name) {
+				e, err = x.entry(n), nil
+				return NoNode
+			}
+		}
+		return NoNode
+	})
+	return e, err
+}
+
+// equalFold compares ASCII first, which is nearly all names.
+func equalFold(a, b string) bool {
+	for i := 0; i < len(a) && i < len(b); i++ {
+		ca, cb := a[i], b[i]
+		if ca >= utf8.RuneSelf || cb >= utf8.RuneSelf {
+			return strings.EqualFold(a[i:], b[i:])
+		}
+		if ca != cb && unicode.ToLower(rune(ca)) != unicode.ToLower(rune(cb)) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
 
 // Stat describes a node, also one that is removed.
 //
 // Errors: ErrNotExist for a number never handed out.
-func (x *Index) Stat(n Node) (Entry, error) { panic("not yet") }
+func (x *Index) Stat(n Node) (Entry, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.stat(n)
+}
+
+func (x *Index) stat(n Node) (Entry, error) {
+	if !x.known(n) {
+		return Entry{}, fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	n = x.canon(n)
+	e := x.entry(n)
+	if nd := x.at(n); nd.kind == Dir && !x.dirs[nd.dir].read {
+		e.Children = x.childCount(n)
+	}
+	return e, nil
+}
+
+// childCount counts the entries of a directory not yet read, in the document.
+func (x *Index) childCount(n Node) int {
+	c := x.tree.ChildCount(x.id(n))
+	for _, m := range x.members[n] {
+		c += x.tree.ChildCount(x.id(m))
+	}
+	return c
+}
 
 // Path returns the shown path of a node, "/"-separated without a leading one;
 // "" for Root.
 //
 // Errors: ErrRemoved, ErrNotExist.
-func (x *Index) Path(n Node) (string, error) { panic("not yet") }
+func (x *Index) Path(n Node) (string, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.path(n)
+}
+
+func (x *Index) path(n Node) (string, error) {
+	if !x.known(n) {
+		return "", fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	n = x.canon(n)
+	if x.at(n).flags&fVisible == 0 {
+		return "", fmt.Errorf("%q: %w", x.nameOf(n), ErrRemoved)
+	}
+	size := 0
+	for k := n; k != Root; k = x.at(k).parent {
+		size += int(x.at(k).nameLen) + 1
+	}
+	if size == 0 {
+		return "", nil
+	}
+	b := make([]byte, size-1)
+	for k := n; k != Root; k = x.at(k).parent {
+		name := x.nameOf(k)
+		size -= len(name) + 1
+		copy(b[size:], name)
+		if size > 0 {
+			b[size-1] = '/'
+		}
+	}
+	return string(b), nil
+}
 
 // Resolve finds the node at a path as Path returns it. Leading, trailing and
 // doubled slashes are ignored.
 //
 // Errors: ErrNotExist, ErrNotDir.
-func (x *Index) Resolve(path string) (Entry, error) { panic("not yet") }
+func (x *Index) Resolve(path string) (e Entry, err error) {
+	x.mu.RLock()
+	n, unread, err := x.walk(path)
+	if err == nil && unread == NoNode {
+		e, err = x.stat(n)
+	}
+	x.mu.RUnlock()
+	if unread == NoNode {
+		return e, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for unread != NoNode {
+		x.read(unread)
+		n, unread, err = x.walk(path)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return x.stat(n)
+}
+
+func (x *Index) walk(path string) (n, unread Node, err error) {
+	n = Root
+	for path != "" {
+		name, rest, _ := strings.Cut(path, "/")
+		path = rest
+		if name == "" {
+			continue
+		}
+		d, unread, err := x.openDir(n)
+		if err != nil || unread != NoNode {
+			return NoNode, unread, err
+		}
+		if n = x.child(d, name); n == NoNode {
+			return NoNode, NoNode, notExist{name}
+		}
+	}
+	return n, NoNode, nil
+}
 
 // ReadDir appends the entries of a directory to buf and returns it. The order
 // is stable: entries present before and after a change keep their order.
 //
 // Errors: ErrNotExist, ErrNotDir, ErrRemoved.
-func (x *Index) ReadDir(dir Node, buf []DirEntry) ([]DirEntry, error) { panic("not yet") }
+func (x *Index) ReadDir(dir Node, buf []DirEntry) (out []DirEntry, err error) {
+	out = buf
+	x.look(func() Node {
+		d, unread, e := x.openDir(dir)
+		if err = e; e != nil || unread != NoNode {
+			return unread
+		}
+		info := &x.dirs[x.at(d).dir]
+		if free := cap(out) - len(out); free < int(info.count) {
+			grown := make([]DirEntry, len(out), len(out)+int(info.count))
+			copy(grown, out)
+			out = grown
+		}
+		for n := info.first; n != NoNode; {
+			nd := x.at(n)
+			out = append(out, DirEntry{Name: x.names.at(nd.name, nd.nameLen), Node: n, Kind: nd.kind, Ino: x.ino(n)})
+			n = nd.next
+		}
+		return NoNode
+	})
+	return out, err
+}
 
 // LoadAll reads every directory that has not been looked into yet, in small
 // steps between which others run, so that Stats is exact.
-func (x *Index) LoadAll(ctx context.Context) error { panic("not yet") }
+func (x *Index) LoadAll(ctx context.Context) error {
+	for from := Root; from != NoNode; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		from = x.loadSome(from, 1000)
+	}
+	return nil
+}
+
+// loadSome reads directories, beginning at slot from, until about limit nodes
+// came in. It returns where to go on: reading only ever appends slots.
+func (x *Index) loadSome(from Node, limit int) Node {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	before := x.count
+	for n := from; int(n) < x.count; n++ {
+		nd := x.at(n)
+		if nd.kind != Dir || nd.flags&fVisible == 0 || nd.flags&fMerged != 0 || x.dirs[nd.dir].read {
+			continue
+		}
+		if x.count-before >= limit {
+			return n
+		}
+		x.read(n)
+	}
+	return NoNode
+}
 
 // Stats counts the tree.
 type Stats struct {
@@ -82,36 +464,60 @@ type Stats struct {
 }
 
 // Stats returns the counts as of now.
-func (x *Index) Stats() Stats { panic("not yet") }
+func (x *Index) Stats() Stats {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := Stats{Files: x.files, Dirs: x.folders, Bytes: x.bytes, Complete: x.unread == 0}
+	for _, end := range x.doc.Version() {
+		s.Peers++
+		s.Ops += int64(end)
+	}
+	return s
+}
 
 // Version returns the operations the index includes.
-func (x *Index) Version() Version { panic("not yet") }
+func (x *Index) Version() Version {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.doc.Version()
+}
 
 // Export returns one peer's operations as an update (mode 4), what Publish
 // writes.
 //
 // Errors: ErrMissing when the index lacks some of them.
-func (x *Index) Export(s Span) ([]byte, error) { panic("not yet") }
+func (x *Index) Export(s Span) ([]byte, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.export(s)
+}
 
-// ExportSnapshot returns the whole document (mode 3) and what it includes.
-func (x *Index) ExportSnapshot() ([]byte, Version, error) { panic("not yet") }
+func (x *Index) export(s Span) ([]byte, error) {
+	if x.failed != nil {
+		return nil, x.failed
+	}
+	b, err := x.doc.ExportRange(loro.IDSpan{Peer: loro.PeerID(s.Peer), Start: s.Start, End: s.End})
+	if err != nil {
+		return nil, fmt.Errorf("%w: export of %s: %w", ErrMissing, s, err)
+	}
+	return b, nil
+}
 
-// Update runs fn, which changes the tree through its Tx, as one commit. When fn
-// returns an error, or a method of Tx failed to be undone, nothing has changed.
-// fn runs under the index's lock: it must not block and must use nothing of the
-// index but tx.
-//
-// committed is called, still under the lock and so in commit order, with what
-// must be journaled; it must not block either. It is not called when nothing
-// changed.
-//
-// Errors: those of fn, unchanged; ErrBroken.
-func (x *Index) Update(fn func(tx *Tx) error, committed func(Op)) error { panic("not yet") }
+// ExportSnapshot returns the whole document (mode 3) and what it includes. It
+// takes time in proportion to the document; reading goes on meanwhile.
+func (x *Index) ExportSnapshot() ([]byte, Version, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.exportSnapshot()
+}
 
-// Import merges a snapshot or update of another device, or of an earlier
-// session of this one. It is atomic: on an error nothing changed. Operations
-// that depend on others not yet known wait in memory until those arrive.
-//
-// Errors: ErrUpdate; ErrNewerSchema when the merged document is of a newer
-// schema: reading goes on, changes are refused from then on.
-func (x *Index) Import(blob []byte) (Changes, error) { panic("not yet") }
+func (x *Index) exportSnapshot() ([]byte, Version, error) {
+	if x.failed != nil {
+		return nil, nil, x.failed
+	}
+	b, err := x.doc.ExportSnapshot()
+	if err != nil {
+		return nil, nil, fmt.Errorf("index snapshot: %w", err)
+	}
+	return b, x.doc.Version(), nil
+}

@@ -1,6 +1,8 @@
 package loroindex
 
 import (
+	"fmt"
+
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex/loro"
 )
@@ -66,8 +68,8 @@ type Entry struct {
 	Name   string // as shown; "" for Root
 	Info
 	Content
-	// Children is the number of entries of a directory. It is -1 for one that
-	// has not been looked into yet.
+	// Children is the number of entries of a directory. For one that has not
+	// been looked into yet it may count some twice that are shown merged.
 	Children int
 	// Removed: the node was unlinked, here or elsewhere, and is still named by
 	// somebody. Parent is NoNode then.
@@ -91,6 +93,9 @@ type Span struct {
 	Peer       uint64
 	Start, End int32
 }
+
+// String returns "peer:start-end", the peer in hexadecimal as in keys.
+func (s Span) String() string { return fmt.Sprintf("%016x:%d-%d", s.Peer, s.Start, s.End) }
 
 // Op is what one Update did, in the form that is journaled and published.
 type Op struct {

@@ -1,63 +1,663 @@
 package loroindex
 
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
 // Tx changes the tree within one Update. Each method either applies whole or
-// returns an error and applies nothing. When the function given to Update
-// returns an error, everything its Tx applied is taken back.
-type Tx struct{}
+// returns an error and applies nothing: it checks everything before it changes
+// the view, and the document is changed only after the function given to Update
+// succeeded. When that returns an error, the view's nodes are put back as they
+// were saved before their first change.
+type Tx struct {
+	x     *Index
+	open  bool
+	now   int64 // microseconds, one time for all of the transaction
+	ops   []docOp
+	saved []savedNode
+	made  []Node
+}
+
+// docOp is one operation the document will record.
+type docOp struct {
+	kind   docOpKind
+	node   Node
+	parent Node   // of opCreate and opMove
+	key    string // of opSet
+	val    loro.Value
+}
+
+type docOpKind uint8
+
+const (
+	opCreate docOpKind = iota
+	opMove
+	opDelete
+	opSet // a key of the node's meta map; of Root, of the map "pocket"
+)
+
+// savedNode is a node before the transaction.
+type savedNode struct {
+	n     Node
+	was   node
+	given string
+	rare  rare
+}
+
+// Update runs fn, which changes the tree through its Tx, as one commit. When fn
+// returns an error nothing has changed. fn runs under the index's lock: it must
+// not block, must use nothing of the index but tx, and must not keep tx.
+//
+// committed is called, still under the lock and so in commit order, with what
+// must be journaled; it must not block either. It is not called when nothing
+// changed. It may be nil.
+//
+// Errors: those of fn, unchanged; ErrBroken.
+func (x *Index) Update(fn func(tx *Tx) error, committed func(Op)) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failed != nil {
+		return x.failed
+	}
+	if x.refuse != nil {
+		return x.refuse
+	}
+	t := &x.tx
+	t.begin()
+	defer func() {
+		if t.open { // fn panicked
+			t.rollback()
+		}
+	}()
+	head := len(t.ops)
+	if err := fn(t); err != nil {
+		t.rollback()
+		return err
+	}
+	if len(t.ops) == head {
+		t.end()
+		return nil
+	}
+	op, err := t.apply()
+	if err != nil {
+		x.failed = fmt.Errorf("%w until the mount is started again: %w", ErrBroken, err)
+		t.rollback()
+		return x.failed
+	}
+	t.end()
+	if x.names.sparse() {
+		x.compactNames()
+	}
+	if committed != nil {
+		committed(op)
+	}
+	return nil
+}
+
+func (t *Tx) begin() {
+	t.open, t.now = true, t.x.micros()
+	if t.x.schema {
+		return
+	}
+	t.set(Root, keySchema, loro.Int(schemaVersion))
+	t.set(Root, keyEpoch, loro.Int(firstEpoch))
+	t.set(Root, keyInfo, encodeInfo(t.x.entry(Root).Info, "", loro.Null()))
+}
+
+func (t *Tx) set(n Node, key string, v loro.Value) {
+	t.ops = append(t.ops, docOp{kind: opSet, node: n, key: key, val: v})
+}
+
+// end forgets the transaction.
+func (t *Tx) end() {
+	for _, s := range t.saved {
+		t.x.at(s.n).flags &^= fInTx
+	}
+	for _, n := range t.made {
+		t.x.at(n).flags &^= fInTx
+	}
+	if cap(t.ops) > 4096 { // do not keep what one large transaction needed
+		t.ops, t.saved, t.made = nil, nil, nil
+	}
+	clear(t.ops) // they hold strings
+	clear(t.saved)
+	t.ops, t.saved, t.made, t.open = t.ops[:0], t.saved[:0], t.made[:0], false
+}
+
+// apply records the transaction in the document and commits it. An error can
+// only come from a document that disagrees with the view, or that is full.
+func (t *Tx) apply() (Op, error) {
+	x := t.x
+	for i := range t.ops {
+		op := &t.ops[i]
+		var err error
+		switch op.kind {
+		case opCreate:
+			var id loro.TreeID
+			if id, err = x.tree.Create(x.id(op.parent)); err == nil && id != x.id(op.node) {
+				x.dropID(op.node)
+				x.setID(op.node, id)
+			}
+		case opMove:
+			err = x.tree.Move(x.id(op.node), x.id(op.parent))
+		case opDelete:
+			err = x.tree.Delete(x.id(op.node))
+		case opSet:
+			err = x.meta(op.node).Set(op.key, op.val)
+		}
+		if err != nil {
+			return Op{}, fmt.Errorf("record a change of %q: %w", x.nameOf(op.node), err)
+		}
+	}
+	span, ok := x.doc.Commit()
+	if !ok {
+		return Op{}, fmt.Errorf("document recorded none of %d operations", len(t.ops))
+	}
+	x.next, x.schema = span.End, true
+	op := Op{Span: Span{Peer: uint64(span.Peer), Start: span.Start, End: span.End}}
+	var err error
+	if op.Update, err = x.export(op.Span); err != nil {
+		return Op{}, err
+	}
+	// The order among nodes of one name follows the moves just recorded.
+	for _, s := range t.saved {
+		x.regroupLater(s.n)
+	}
+	x.settle()
+	return op, nil
+}
+
+// meta is where a node's facts are in the document.
+func (x *Index) meta(n Node) loro.Map {
+	if n == Root {
+		return x.pocket
+	}
+	return x.tree.Meta(x.id(n))
+}
+
+// regroupLater has settle look at the group n is in, if any.
+func (x *Index) regroupLater(n Node) {
+	if nd := x.at(n); nd.flags&fGroup != 0 {
+		x.dirty[nameKey{nd.parent, x.givenOf(n)}] = struct{}{}
+	}
+}
+
+// save remembers n as it is, once, before the transaction changes it.
+func (t *Tx) save(n Node) {
+	nd := t.x.at(n)
+	if nd.flags&fInTx != 0 {
+		return
+	}
+	s := savedNode{n: n, was: *nd, given: t.x.givenOf(n), rare: plain}
+	if nd.flags&fRare != 0 {
+		s.rare = t.x.rare[n]
+	}
+	t.saved = append(t.saved, s)
+	nd.flags |= fInTx
+}
+
+// rollback puts the view back.
+func (t *Tx) rollback() {
+	x := t.x
+	for _, n := range t.made {
+		if x.at(n).flags&fPlaced != 0 {
+			x.displace(n)
+		}
+		x.setVisible(n, false)
+		x.dropID(n)
+		x.at(n).flags |= fDead
+	}
+	for _, s := range t.saved {
+		if s.n != Root && x.at(s.n).flags&fPlaced != 0 {
+			x.displace(s.n)
+		}
+	}
+	const facts = fInfoMore | fBodyMore | fManifest
+	for _, s := range t.saved {
+		nd := x.at(s.n)
+		x.resize(s.n, s.was.size)
+		nd.mode, nd.attrs, nd.object = s.was.mode, s.was.attrs, s.was.object
+		nd.mtime, nd.changed, nd.created = s.was.mtime, s.was.changed, s.was.created
+		nd.flags = nd.flags&^facts | s.was.flags&facts
+		x.setRare(s.n, s.rare)
+		nd.parent = s.was.parent
+	}
+	for _, s := range t.saved {
+		if s.n != Root && s.was.flags&fPlaced != 0 {
+			x.place(s.n, s.was.parent, s.given)
+		}
+	}
+	for _, s := range t.saved {
+		x.setVisible(s.n, s.was.flags&fVisible != 0)
+	}
+	x.settle()
+	t.end()
+}
+
+// live returns the node that stands for n in the view, if it is visible.
+func (t *Tx) live(n Node) (Node, error) {
+	if !t.x.known(n) {
+		return NoNode, fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	n = t.x.canon(n)
+	if t.x.at(n).flags&fVisible == 0 {
+		return NoNode, fmt.Errorf("%q: %w", t.x.nameOf(n), ErrRemoved)
+	}
+	return n, nil
+}
+
+// dir returns the directory that shows n's entries, which are read.
+func (t *Tx) dir(n Node) (Node, error) {
+	d, unread, err := t.x.openDir(n)
+	if unread != NoNode {
+		t.x.read(unread)
+	}
+	return d, err
+}
+
+// room refuses what could not be numbered.
+func (t *Tx) room() error {
+	const perCall = 8
+	if t.x.full() || int64(t.x.next)+int64(len(t.ops)) > math.MaxInt32-perCall {
+		return fmt.Errorf("%w: start the mount again", ErrLimit)
+	}
+	return nil
+}
+
+// touch records that the entries of d changed.
+func (t *Tx) touch(d Node) {
+	t.save(d)
+	nd := t.x.at(d)
+	nd.mtime, nd.changed = t.now, t.now
+}
+
+// all returns n and, of a directory that is shown merged, the others.
+func (t *Tx) all(n Node) []Node {
+	ms := t.x.members[n]
+	if len(ms) == 0 {
+		return []Node{n}
+	}
+	return append([]Node{n}, ms...)
+}
 
 // Lookup is [Index.Lookup] as of the changes made so far.
-func (t *Tx) Lookup(parent Node, name string) (Entry, error) { panic("not yet") }
+func (t *Tx) Lookup(parent Node, name string) (Entry, error) {
+	d, err := t.dir(parent)
+	if err != nil {
+		return Entry{}, err
+	}
+	e, _, err := t.x.lookup(d, name)
+	return e, err
+}
 
 // Stat is [Index.Stat] as of the changes made so far.
-func (t *Tx) Stat(n Node) (Entry, error) { panic("not yet") }
+func (t *Tx) Stat(n Node) (Entry, error) { return t.x.stat(n) }
 
 // Create makes a node. Created and ModTime 0 mean now; Changed is set to now.
+// Only a File has size and object.
 //
-// Errors: ErrExist, ErrNotDir, ErrName, ErrNameLong, ErrRemoved, ErrInvalid.
-func (t *Tx) Create(parent Node, name string, info Info, c Content) (Node, error) { panic("not yet") }
+// Errors: ErrExist, ErrNotDir, ErrName, ErrNameLong, ErrRemoved, ErrInvalid,
+// ErrLimit.
+func (t *Tx) Create(parent Node, name string, info Info, c Content) (Node, error) {
+	x := t.x
+	d, err := t.dir(parent)
+	if err != nil {
+		return NoNode, err
+	}
+	if err := CheckName(name); err != nil {
+		return NoNode, err
+	}
+	if x.child(d, name) != NoNode {
+		return NoNode, fmt.Errorf("%q: %w", name, ErrExist)
+	}
+	if err := checkFacts(info, c); err != nil {
+		return NoNode, fmt.Errorf("%q: %w", name, err)
+	}
+	if err := t.room(); err != nil {
+		return NoNode, err
+	}
+	if info.Created == 0 {
+		info.Created = t.now
+	}
+	info.Changed = t.now
+	if c.ModTime == 0 {
+		c.ModTime = t.now
+	}
+	if info.Kind != File {
+		c = Content{ModTime: c.ModTime}
+	}
+
+	n := x.newNode(info.Kind)
+	x.setID(n, loro.TreeID{Peer: x.doc.Peer(), Counter: x.next + int32(len(t.ops))})
+	t.made = append(t.made, n)
+	nd := x.at(n)
+	nd.flags |= fInTx
+	if info.Kind == Dir {
+		x.dirs[nd.dir].read = true // there is nothing in it yet
+	}
+	t.putInfo(n, info)
+	x.setBody(n, c)
+	x.place(n, d, name)
+	x.setVisible(n, true)
+	t.touch(d)
+
+	t.ops = append(t.ops, docOp{kind: opCreate, node: n, parent: d})
+	t.set(n, keyName, loro.String(name))
+	t.set(n, keyInfo, encodeInfo(info, "", loro.Null()))
+	if c != (Content{ModTime: info.Created}) {
+		t.set(n, keyContent, encodeContent(c, loro.Null()))
+	}
+	return n, nil
+}
+
+func checkFacts(info Info, c Content) error {
+	if c.Size < 0 {
+		return &factError{"size", "is negative"}
+	}
+	return checkInfo(info)
+}
+
+// putInfo takes info over into the view.
+func (t *Tx) putInfo(n Node, info Info) {
+	nd := t.x.at(n)
+	nd.mode, nd.attrs = uint16(info.Mode), info.Attributes
+	nd.created, nd.changed = info.Created, info.Changed
+	r := rare{target: info.Target, uid: info.UID, gid: info.GID, rdev: info.Rdev}
+	if nd.flags&fRare != 0 {
+		r.kind = t.x.rare[n].kind
+	}
+	t.x.setRare(n, r)
+	if nd.kind == Symlink {
+		t.x.resize(n, int64(len(info.Target)))
+	}
+}
 
 // Remove takes a node out of its directory. The node can still be named, and
 // Stat tells that it is removed.
 //
 // Errors: ErrNotEmpty, ErrRemoved, ErrInvalid for Root.
-func (t *Tx) Remove(n Node) error { panic("not yet") }
+func (t *Tx) Remove(n Node) error {
+	n, err := t.removable(n)
+	if err != nil {
+		return err
+	}
+	t.remove(n)
+	return nil
+}
+
+func (t *Tx) removable(n Node) (Node, error) {
+	if n == Root {
+		return NoNode, fmt.Errorf("remove the root directory: %w", ErrInvalid)
+	}
+	n, err := t.live(n)
+	if err != nil {
+		return NoNode, err
+	}
+	if nd := t.x.at(n); nd.kind == Dir {
+		t.x.read(n)
+		if t.x.dirs[nd.dir].count > 0 {
+			return NoNode, fmt.Errorf("%q: %w", t.x.nameOf(n), ErrNotEmpty)
+		}
+	}
+	return n, t.room()
+}
+
+func (t *Tx) remove(n Node) {
+	parent := t.x.at(n).parent
+	for _, m := range t.all(n) {
+		t.save(m)
+		t.x.displace(m)
+		t.x.setVisible(m, false)
+		t.x.at(m).changed = t.now
+		t.ops = append(t.ops, docOp{kind: opDelete, node: m})
+	}
+	t.touch(parent)
+	t.x.settle()
+}
 
 // Rename moves a node to newName in newParent, by the rules of POSIX rename: an
 // existing file is replaced by a file, an existing empty directory by a
-// directory, and when both names are the same node nothing happens. Without
-// replace an existing entry is ErrExist, also when both are the same node under
-// another name. It returns the node that was replaced, or NoNode.
+// directory, and when the node has that place and name already nothing happens.
+// Without replace an entry that exists is ErrExist. It returns the node that
+// was replaced, or NoNode.
 //
 // Errors: ErrExist, ErrIsDir (the target is a directory, the node is not),
 // ErrNotDir (the node is a directory, the target is not; or newParent is not),
-// ErrNotEmpty, ErrInvalid (into itself, Root), ErrName, ErrNameLong, ErrRemoved.
+// ErrNotEmpty, ErrInvalid (into itself, Root), ErrName, ErrNameLong,
+// ErrRemoved, ErrLimit.
 func (t *Tx) Rename(n, newParent Node, newName string, replace bool) (replaced Node, err error) {
-	panic("not yet")
+	x := t.x
+	if n == Root {
+		return NoNode, fmt.Errorf("rename the root directory: %w", ErrInvalid)
+	}
+	if n, err = t.live(n); err != nil {
+		return NoNode, err
+	}
+	d, err := t.dir(newParent)
+	if err != nil {
+		return NoNode, err
+	}
+	if err := CheckName(newName); err != nil {
+		return NoNode, err
+	}
+	target := x.child(d, newName)
+	if target == n {
+		return NoNode, nil
+	}
+	isDir := x.at(n).kind == Dir
+	if isDir && x.inside(d, n) {
+		return NoNode, fmt.Errorf("move %q into itself: %w", x.nameOf(n), ErrInvalid)
+	}
+	if target != NoNode {
+		targetDir := x.at(target).kind == Dir
+		switch {
+		case !replace:
+			return NoNode, fmt.Errorf("%q: %w", newName, ErrExist)
+		case isDir && !targetDir:
+			return NoNode, fmt.Errorf("%q: %w", newName, ErrNotDir)
+		case !isDir && targetDir:
+			return NoNode, fmt.Errorf("%q: %w", newName, ErrIsDir)
+		}
+		if target, err = t.removable(target); err != nil {
+			return NoNode, err
+		}
+	}
+	if err := t.room(); err != nil {
+		return NoNode, err
+	}
+	if target != NoNode {
+		t.remove(target)
+	}
+	nodes := t.all(n)
+	t.touch(x.at(n).parent)
+	t.record(nodes, d, newName)
+	t.leave(nodes)
+	t.arrive(nodes, d, newName)
+	x.settle()
+	t.touch(d)
+	return target, nil
+}
+
+// record notes what the document must record for nodes, all shown as one, to
+// get a place and name.
+func (t *Tx) record(nodes []Node, d Node, name string) {
+	homes := t.all(d)
+	for _, m := range nodes {
+		t.save(m)
+		if t.x.givenOf(m) != name {
+			t.set(m, keyName, loro.String(name))
+		}
+		if !slices.Contains(homes, t.docParent(m)) {
+			t.ops = append(t.ops, docOp{kind: opMove, node: m, parent: d})
+		}
+	}
+}
+
+func (t *Tx) leave(nodes []Node) {
+	for _, m := range nodes {
+		t.x.displace(m)
+	}
+}
+
+func (t *Tx) arrive(nodes []Node, d Node, name string) {
+	for _, m := range nodes {
+		t.x.place(m, d, name)
+		t.x.at(m).changed = t.now
+	}
+}
+
+// docParent is the directory of the document n is in, with the operations of
+// this transaction counted.
+func (t *Tx) docParent(n Node) Node {
+	if t.x.at(n).flags&fInTx != 0 {
+		for _, op := range slices.Backward(t.ops) {
+			if op.node == n && (op.kind == opCreate || op.kind == opMove) {
+				return op.parent
+			}
+		}
+	}
+	id, place := t.x.tree.Parent(t.x.id(n))
+	if place != loro.Live && place != loro.Hidden {
+		return NoNode
+	}
+	return t.x.find(id)
 }
 
 // Exchange swaps two nodes' places and names.
 //
-// Errors: ErrInvalid (one inside the other, Root), ErrRemoved.
-func (t *Tx) Exchange(a, b Node) error { panic("not yet") }
+// Errors: ErrInvalid (one inside the other, Root), ErrRemoved, ErrLimit.
+func (t *Tx) Exchange(a, b Node) error {
+	x := t.x
+	a, err := t.live(a)
+	if err != nil {
+		return err
+	}
+	if b, err = t.live(b); err != nil {
+		return err
+	}
+	if a == b {
+		return nil
+	}
+	if x.inside(a, b) || x.inside(b, a) {
+		return fmt.Errorf("exchange %q and %q, one inside the other: %w", x.nameOf(a), x.nameOf(b), ErrInvalid)
+	}
+	if err := t.room(); err != nil {
+		return err
+	}
+	da, db := x.at(a).parent, x.at(b).parent
+	na, nb := x.nameOf(a), x.nameOf(b)
+	as, bs := t.all(a), t.all(b)
+	t.touch(da)
+	t.touch(db)
+	t.record(as, db, nb)
+	t.record(bs, da, na)
+	// Both leave before either arrives, so that neither finds its name taken.
+	t.leave(as)
+	t.leave(bs)
+	t.arrive(as, db, nb)
+	t.arrive(bs, da, na)
+	x.settle()
+	return nil
+}
 
-// SetContent replaces size, modification time and object at once. On a
-// directory only ModTime counts.
+// SetContent replaces size, modification time and object at once. Of anything
+// but a File only ModTime counts.
 //
-// Errors: ErrRemoved, ErrInvalid (negative size).
-func (t *Tx) SetContent(n Node, c Content) error { panic("not yet") }
+// Errors: ErrRemoved, ErrInvalid (negative size), ErrLimit.
+func (t *Tx) SetContent(n Node, c Content) error {
+	x := t.x
+	n, err := t.live(n)
+	if err != nil {
+		return err
+	}
+	if c.Size < 0 {
+		return &factError{"size", "is negative"}
+	}
+	if err := t.room(); err != nil {
+		return err
+	}
+	nd := x.at(n)
+	if nd.kind != File {
+		c = Content{ModTime: c.ModTime}
+	}
+	t.save(n)
+	nd.changed = t.now
+	old := Content{ModTime: nd.mtime}
+	if nd.kind == File {
+		old.Size, old.Object, old.Manifest = nd.size, nd.object, nd.flags&fManifest != 0
+	}
+	if c == old {
+		return nil
+	}
+	x.setBody(n, c)
+	t.set(n, keyContent, encodeContent(c, t.known(n, keyContent, fBodyMore)))
+	return nil
+}
+
+// known returns the value of a key when it holds more than this version knows,
+// for the new value to keep it.
+func (t *Tx) known(n Node, key string, more flags) loro.Value {
+	if t.x.at(n).flags&more == 0 {
+		return loro.Null()
+	}
+	v, _ := t.x.meta(n).Get(key)
+	return v
+}
 
 // SetModTime changes the modification time alone.
 //
-// Errors: ErrRemoved.
-func (t *Tx) SetModTime(n Node, us int64) error { panic("not yet") }
+// Errors: ErrRemoved, ErrLimit.
+func (t *Tx) SetModTime(n Node, us int64) error {
+	n, err := t.live(n)
+	if err != nil {
+		return err
+	}
+	c := t.x.entry(n).Content
+	c.ModTime = us
+	return t.SetContent(n, c)
+}
 
-// SetInfo replaces the rarely changing facts. Kind must stay.
+// SetInfo replaces the rarely changing facts. Kind must stay. Created 0 keeps
+// the one it has, Changed 0 is now. When only Changed differs nothing is
+// recorded.
 //
-// Errors: ErrRemoved, ErrInvalid (another kind).
-func (t *Tx) SetInfo(n Node, info Info) error { panic("not yet") }
-
-// Rescue brings back a node that an [Orphan] names: it moves to the nearest
-// living ancestor, keeping its name.
-//
-// Errors: ErrInvalid when the node is neither removed nor hidden.
-func (t *Tx) Rescue(n Node) error { panic("not yet") }
+// Errors: ErrRemoved, ErrInvalid (another kind), ErrLimit.
+func (t *Tx) SetInfo(n Node, info Info) error {
+	x := t.x
+	n, err := t.live(n)
+	if err != nil {
+		return err
+	}
+	if err := checkInfo(info); err != nil {
+		return err
+	}
+	old := x.entry(n).Info
+	if info.Kind != old.Kind {
+		return &factError{"kind", "cannot change from " + old.Kind.String() + " to " + info.Kind.String()}
+	}
+	if err := t.room(); err != nil {
+		return err
+	}
+	if info.Created == 0 {
+		info.Created = old.Created
+	}
+	if info.Changed == 0 {
+		info.Changed = t.now
+	}
+	t.save(n)
+	t.putInfo(n, info)
+	old.Changed = info.Changed
+	if info == old {
+		return nil
+	}
+	var kind string
+	if x.at(n).flags&fRare != 0 {
+		kind = x.rare[n].kind
+	}
+	t.set(n, keyInfo, encodeInfo(info, kind, t.known(n, keyInfo, fInfoMore)))
+	return nil
+}

@@ -1,0 +1,366 @@
+package loroindex
+
+import (
+	"sort"
+
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
+// causality answers who knew of what, from the dependencies of the changes. It
+// is made for one look at a document that does not change meanwhile.
+type causality struct {
+	doc     *loro.Doc
+	version loro.VersionVector
+	pasts   map[loro.ID]loro.VersionVector // by first operation of a change
+	devices map[loro.PeerID]string
+}
+
+func newCausality(doc *loro.Doc) *causality {
+	return &causality{
+		doc: doc, version: doc.Version(),
+		pasts:   make(map[loro.ID]loro.VersionVector),
+		devices: make(map[loro.PeerID]string),
+	}
+}
+
+// knows reports whether the writer of op knew of id.
+func (c *causality) knows(op, id loro.ID) bool {
+	if op.Peer == id.Peer {
+		return op.Counter >= id.Counter
+	}
+	return c.past(op).Includes(id)
+}
+
+// past returns what the writer of op knew when it began the change op is in;
+// its own operations are not cut off at op. Operations before the start of a
+// compacted history are known to all.
+func (c *causality) past(op loro.ID) loro.VersionVector {
+	change, err := c.doc.ChangeOf(op)
+	if err != nil {
+		return c.version
+	}
+	if v, ok := c.pasts[change.ID]; ok {
+		return v
+	}
+	v := make(loro.VersionVector)
+	todo := []loro.ID{op}
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		// Down this peer's changes, as far as they have not been walked.
+		stop := v[id.Peer]
+		if id.Counter < stop {
+			continue
+		}
+		v[id.Peer] = id.Counter + 1
+		for ctr := id.Counter; ctr >= stop; {
+			ch, err := c.doc.ChangeOf(loro.ID{Peer: id.Peer, Counter: ctr})
+			if err != nil {
+				break
+			}
+			for _, dep := range ch.Deps {
+				if dep.Peer != id.Peer {
+					todo = append(todo, dep)
+				}
+			}
+			ctr = ch.ID.Counter - 1
+		}
+	}
+	start, _ := c.doc.ShallowSince()
+	v.Merge(start)
+	c.pasts[change.ID] = v
+	return v
+}
+
+// device returns the device a peer's session ran on.
+func (c *causality) device(p loro.PeerID) string {
+	d, ok := c.devices[p]
+	if !ok {
+		// Every session records its device with its first change.
+		start, _ := c.doc.ShallowSince()
+		if ch, err := c.doc.ChangeOf(loro.ID{Peer: p, Counter: start[p]}); err == nil {
+			d = ch.Message
+		}
+		c.devices[p] = d
+	}
+	return d
+}
+
+// idOf finds the operation of an IDLP: Lamport times rise with counters.
+func (c *causality) idOf(at loro.IDLP) (loro.ID, bool) {
+	start, _ := c.doc.ShallowSince()
+	lo, end := start[at.Peer], c.version[at.Peer]
+	id := func(i int) loro.ID { return loro.ID{Peer: at.Peer, Counter: lo + int32(i)} }
+	n := int(end - lo)
+	i := sort.Search(n, func(i int) bool {
+		l, _ := c.lamport(id(i))
+		return l >= at.Lamport
+	})
+	if i == n {
+		return loro.ID{}, false
+	}
+	l, ok := c.lamport(id(i))
+	return id(i), ok && l == at.Lamport
+}
+
+func (c *causality) lamport(id loro.ID) (uint32, bool) {
+	ch, err := c.doc.ChangeOf(id)
+	if err != nil {
+		return 0, false
+	}
+	return ch.Lamport + uint32(id.Counter-ch.ID.Counter), true
+}
+
+// bodyOp is a write of a file's content.
+type bodyOp struct {
+	id      loro.ID
+	idlp    loro.IDLP
+	content Content
+	time    int64
+}
+
+// conflicts looks for contents and nodes of this device that the import of the
+// given operations put out of sight without their writers having known.
+func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touched []loro.NodeTouch, before loro.VersionVector, heads loro.Frontiers) {
+	if len(applied) == 0 || len(before) == 0 {
+		return
+	}
+	c := newCausality(x.doc)
+	// What was here and is unknown to some imported operation. The first one
+	// of each peer knows least.
+	unknown := make(map[loro.PeerID]int32)
+	for p, s := range applied {
+		past := c.past(loro.ID{Peer: p, Counter: s.Start})
+		if coversHeads(past, heads) {
+			continue
+		}
+		for q, end := range before {
+			if q != p && past[q] < end {
+				if u, ok := unknown[q]; !ok || past[q] < u {
+					unknown[q] = past[q]
+				}
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return
+	}
+	x.lostContents(out, c, applied, unknown, before)
+	x.orphansOf(out, c, touched)
+}
+
+func coversHeads(past loro.VersionVector, heads loro.Frontiers) bool {
+	for _, h := range heads {
+		if !past.Includes(h) {
+			return false
+		}
+	}
+	return true
+}
+
+// lostContents finds contents of this device that lost against one whose writer
+// did not know them.
+func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID]loro.Span, unknown map[loro.PeerID]int32, before loro.VersionVector) {
+	writes := make(map[loro.TreeID][]bodyOp)
+	ours := make(map[loro.TreeID]bool)
+	scan := func(span loro.IDSpan) {
+		mine := c.device(span.Peer) == x.device
+		for op := range x.contentWrites(span) {
+			id := loro.TreeID(op.Container.ID)
+			d := decodeContent(op.Value)
+			writes[id] = append(writes[id], bodyOp{op.ID, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}, d.Content, op.Timestamp})
+			ours[id] = ours[id] || mine
+		}
+	}
+	for p, s := range applied {
+		scan(loro.IDSpan{Peer: p, Start: s.Start, End: s.End})
+	}
+	for p, start := range unknown {
+		if c.device(p) == x.device {
+			scan(loro.IDSpan{Peer: p, Start: start, End: before[p]})
+		}
+	}
+	for id, ops := range writes {
+		if !ours[id] {
+			continue
+		}
+		ops = x.withWinner(c, id, ops)
+		for _, loser := range ops {
+			if c.device(loser.id.Peer) != x.device {
+				continue
+			}
+			if winner, lost := beaten(c, loser, ops); lost {
+				if n := x.slotOf(id); n != NoNode {
+					out.Lost = append(out.Lost, Lost{
+						Node: n, Content: loser.content, Peer: uint64(loser.id.Peer),
+						Time: loser.time, Winner: c.device(winner.id.Peer),
+					})
+				}
+			}
+		}
+	}
+}
+
+// beaten reports whether op was replaced by a write that did not know it, and
+// nobody who knew op replaced it first.
+func beaten(c *causality, op bodyOp, all []bodyOp) (winner bodyOp, lost bool) {
+	for _, w := range all {
+		if w.idlp.Compare(op.idlp) <= 0 || c.knows(w.id, op.id) || sameBody(w.content, op.content) {
+			continue
+		}
+		knowingly := false
+		for _, y := range all {
+			if y.id != op.id && c.knows(y.id, op.id) && !c.knows(y.id, w.id) {
+				knowingly = true
+				break
+			}
+		}
+		if !knowingly {
+			return w, true
+		}
+	}
+	return bodyOp{}, false
+}
+
+func sameBody(a, b Content) bool { return a.Size == b.Size && a.Object == b.Object }
+
+// withWinner adds the write that the document shows, if ops lacks it.
+func (x *Index) withWinner(c *causality, id loro.TreeID, ops []bodyOp) []bodyOp {
+	reg, ok := x.tree.Meta(id).Register(keyContent)
+	if !ok {
+		return ops
+	}
+	for _, op := range ops {
+		if op.idlp == reg.IDLP {
+			return ops
+		}
+	}
+	if w, ok := c.idOf(reg.IDLP); ok {
+		ops = append(ops, bodyOp{id: w, idlp: reg.IDLP, content: decodeContent(reg.Value).Content})
+	}
+	return ops
+}
+
+// contentWrites iterates over the writes of contents in a span of operations.
+func (x *Index) contentWrites(span loro.IDSpan) func(yield func(loro.Op) bool) {
+	return func(yield func(loro.Op) bool) {
+		for op, err := range x.opsIn(span) {
+			if err != nil {
+				return // damaged history, which exports will report
+			}
+			if op.Kind == loro.OpMapSet && op.Key == keyContent && !op.Container.Root && !yield(op) {
+				return
+			}
+		}
+	}
+}
+
+// slotOf returns the slot of a tree node that must be named now: one that is in
+// sight is read into the view, any other gets a slot outside of it.
+func (x *Index) slotOf(id loro.TreeID) Node {
+	if n := x.find(id); n != NoNode {
+		return n
+	}
+	if x.tree.Alive(id) {
+		return x.reach(id)
+	}
+	n := x.adopt(id)
+	x.setName(n, x.givenIn(n))
+	if _, place := x.tree.Parent(id); place == loro.Hidden {
+		x.floating[n] = struct{}{}
+	}
+	return n
+}
+
+// orphansOf finds, among the nodes an import touched and those below them, the
+// ones out of sight because of a deletion that did not know of this device's
+// doing.
+func (x *Index) orphansOf(out *Changes, c *causality, touched []loro.NodeTouch) {
+	seen := make(map[loro.TreeID]struct{})
+	for _, t := range touched {
+		switch id, place := t.Node, x.placeOf(t.Node); place {
+		case loro.Trashed:
+			x.orphansBelow(out, c, id, seen)
+		case loro.Hidden:
+			// Only what hangs below t can have become an orphan by it; t itself
+			// and its siblings by the deletion above, which did not know of t.
+			for place == loro.Hidden {
+				id, place = x.parentOf(id)
+			}
+			if place == loro.Trashed {
+				x.orphan(out, c, t.Node, id, seen)
+			}
+		}
+	}
+}
+
+func (x *Index) placeOf(id loro.TreeID) loro.Place {
+	_, p := x.tree.Parent(id)
+	return p
+}
+
+// parentOf goes one step up from a hidden node.
+func (x *Index) parentOf(id loro.TreeID) (loro.TreeID, loro.Place) {
+	p, _ := x.tree.Parent(id)
+	return p, x.placeOf(p)
+}
+
+// orphansBelow looks at a deleted node and what is hidden below it.
+func (x *Index) orphansBelow(out *Changes, c *causality, deleted loro.TreeID, seen map[loro.TreeID]struct{}) {
+	if x.orphan(out, c, deleted, deleted, seen) {
+		return
+	}
+	todo := []loro.TreeID{deleted}
+	for len(todo) > 0 {
+		top := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for id := range x.tree.Children(top) {
+			if !x.orphan(out, c, id, deleted, seen) {
+				todo = append(todo, id)
+			}
+		}
+	}
+}
+
+// orphan reports whether the deletion of deleted, which is id or above it, did
+// not know of what this device did to id, and notes it if so.
+func (x *Index) orphan(out *Changes, c *causality, id, deleted loro.TreeID, seen map[loro.TreeID]struct{}) bool {
+	if _, ok := seen[id]; ok {
+		return false
+	}
+	seen[id] = struct{}{}
+	at, ok := x.tree.LastMove(deleted)
+	if !ok {
+		return false
+	}
+	var doings [3]loro.IDLP
+	n := 0
+	if id != deleted {
+		if l, ok := c.lamport(loro.ID(id)); ok {
+			doings[n] = loro.IDLP{Lamport: l, Peer: id.Peer}
+			n++
+		}
+		if at, ok := x.tree.LastMove(id); ok {
+			doings[n] = at
+			n++
+		}
+	}
+	if reg, ok := x.tree.Meta(id).Register(keyContent); ok {
+		doings[n] = reg.IDLP
+		n++
+	}
+	for _, d := range doings[:n] {
+		if d.Peer == at.Peer || c.device(d.Peer) != x.device {
+			continue
+		}
+		op, ok1 := c.idOf(d)
+		deletion, ok2 := c.idOf(at)
+		if ok1 && ok2 && !c.knows(deletion, op) {
+			if n := x.slotOf(id); n != NoNode {
+				out.Orphans = append(out.Orphans, Orphan{Node: n, Peer: uint64(op.Peer)})
+			}
+			return true
+		}
+	}
+	return false
+}

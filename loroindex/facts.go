@@ -1,0 +1,238 @@
+package loroindex
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
+// Names in the document (docs/format.md, "Index document").
+const (
+	treeName = "files"
+	rootMap  = "pocket"
+
+	schemaVersion = 2 // what this version reads and writes
+	firstEpoch    = 1 // of a document that was never rebuilt
+
+	keySchema = "schema"
+	keyEpoch  = "epoch"
+
+	keyName    = "name"
+	keyInfo    = "info"
+	keyContent = "content"
+
+	infoKind    = "kind"
+	infoMode    = "mode"
+	infoAttr    = "attr"
+	infoCreated = "created"
+	infoChanged = "changed"
+	infoTarget  = "target"
+	infoUID     = "uid"
+	infoGID     = "gid"
+	infoRdev    = "rdev"
+
+	contentSize     = "size"
+	contentModTime  = "mtime"
+	contentObject   = "object"
+	contentManifest = "manifest"
+)
+
+// maxTarget is the longest link target kept from the document; Linux allows
+// 4095 bytes, Windows 32767 UTF-16 units.
+const maxTarget = 1 << 17
+
+func kindOf(s string) (Kind, bool) {
+	for i, n := range kindNames {
+		if n == s {
+			return Kind(i), true
+		}
+	}
+	return File, false
+}
+
+// decodedInfo is an info value of the document.
+type decodedInfo struct {
+	kind             Kind
+	mode             uint16
+	attrs            uint32
+	created, changed int64
+	rare             rare
+	more             bool // holds keys, or a kind, unknown here
+	kindKnown        bool
+}
+
+// decodeInfo reads an info value. Everything is optional and what has another
+// type counts as absent: a value written by another version must not hide a
+// node.
+func decodeInfo(v loro.Value) decodedInfo {
+	d := decodedInfo{mode: defaultMode(File), rare: plain}
+	modeSet := false
+	for key, val := range v.Entries() {
+		switch key {
+		case infoKind:
+			s, _ := val.AsString()
+			if d.kind, d.kindKnown = kindOf(s); !d.kindKnown {
+				d.rare.kind, d.more = strings.Clone(s), true
+			}
+		case infoMode:
+			if i, ok := val.AsInt(); ok {
+				d.mode, modeSet = uint16(i&0o7777), true
+			}
+		case infoAttr:
+			if i, ok := val.AsInt(); ok {
+				d.attrs = uint32(i)
+			}
+		case infoCreated:
+			d.created, _ = val.AsInt()
+		case infoChanged:
+			d.changed, _ = val.AsInt()
+		case infoTarget:
+			if s, ok := val.AsString(); ok && len(s) <= maxTarget {
+				d.rare.target = strings.Clone(s)
+			}
+		case infoUID:
+			if i, ok := val.AsInt(); ok {
+				d.rare.uid = i
+			}
+		case infoGID:
+			if i, ok := val.AsInt(); ok {
+				d.rare.gid = i
+			}
+		case infoRdev:
+			i, _ := val.AsInt()
+			d.rare.rdev = uint64(i)
+		default:
+			d.more = true
+		}
+	}
+	if !modeSet {
+		d.mode = defaultMode(d.kind)
+	}
+	d.changed = max(d.changed, d.created)
+	return d
+}
+
+func defaultMode(k Kind) uint16 {
+	switch k {
+	case Dir:
+		return 0o755
+	case Symlink:
+		return 0o777
+	}
+	return 0o644
+}
+
+// encodeInfo makes an info value. What is at its default is left out. Keys of
+// prev that are unknown here are kept; kind overrides the kind's name.
+func encodeInfo(info Info, kind string, prev loro.Value) loro.Value {
+	es := make([]loro.Entry, 0, 10)
+	for key, val := range prev.Entries() {
+		switch key {
+		case infoKind, infoMode, infoAttr, infoCreated, infoChanged, infoTarget, infoUID, infoGID, infoRdev:
+		default:
+			es = append(es, loro.Entry{Key: key, Value: val})
+		}
+	}
+	add := func(key string, v loro.Value) { es = append(es, loro.Entry{Key: key, Value: v}) }
+	if kind == "" {
+		kind = info.Kind.String()
+	}
+	add(infoKind, loro.String(kind))
+	add(infoMode, loro.Int(int64(info.Mode&0o7777)))
+	add(infoCreated, loro.Int(info.Created))
+	if info.Changed > info.Created {
+		add(infoChanged, loro.Int(info.Changed))
+	}
+	if info.Attributes != 0 {
+		add(infoAttr, loro.Int(int64(info.Attributes)))
+	}
+	if info.Target != "" {
+		add(infoTarget, loro.String(info.Target))
+	}
+	if info.UID != -1 {
+		add(infoUID, loro.Int(info.UID))
+	}
+	if info.GID != -1 {
+		add(infoGID, loro.Int(info.GID))
+	}
+	if info.Rdev != 0 {
+		add(infoRdev, loro.Int(int64(info.Rdev)))
+	}
+	return loro.MapValue(es...)
+}
+
+// decodedContent is a content value of the document.
+type decodedContent struct {
+	Content
+	timed bool // ModTime is in the value
+	more  bool // holds keys unknown here
+}
+
+func decodeContent(v loro.Value) decodedContent {
+	var d decodedContent
+	for key, val := range v.Entries() {
+		switch key {
+		case contentSize:
+			i, _ := val.AsInt()
+			d.Size = max(i, 0)
+		case contentModTime:
+			d.ModTime, d.timed = val.AsInt()
+		case contentObject:
+			if b, ok := val.AsBinary(); ok && len(b) == objectid.Size {
+				d.Object = objectid.ID(b)
+			}
+		case contentManifest:
+			d.Manifest, _ = val.AsBool()
+		default:
+			d.more = true
+		}
+	}
+	return d
+}
+
+// encodeContent makes a content value. Keys of prev that are unknown here are
+// kept.
+func encodeContent(c Content, prev loro.Value) loro.Value {
+	es := make([]loro.Entry, 0, 6)
+	for key, val := range prev.Entries() {
+		switch key {
+		case contentSize, contentModTime, contentObject, contentManifest:
+		default:
+			es = append(es, loro.Entry{Key: key, Value: val})
+		}
+	}
+	es = append(es, loro.Entry{Key: contentModTime, Value: loro.Int(c.ModTime)})
+	if c.Size != 0 {
+		es = append(es, loro.Entry{Key: contentSize, Value: loro.Int(c.Size)})
+	}
+	if !c.Object.IsZero() {
+		es = append(es, loro.Entry{Key: contentObject, Value: loro.Binary(c.Object[:])})
+	}
+	if c.Manifest {
+		es = append(es, loro.Entry{Key: contentManifest, Value: loro.Bool(true)})
+	}
+	return loro.MapValue(es...)
+}
+
+// checkInfo says whether a local edit may write info.
+func checkInfo(info Info) error {
+	switch {
+	case int(info.Kind) >= len(kindNames):
+		return &factError{"kind", "is unknown"}
+	case info.Mode&^0o7777 != 0:
+		return &factError{"mode", "has bits beyond 07777"}
+	case len(info.Target) > maxTarget:
+		return &factError{"link target", "is too long"}
+	case !utf8.ValidString(info.Target):
+		return &factError{"link target", "is not UTF-8"}
+	}
+	return nil
+}
+
+// factError is an ErrInvalid about one fact.
+type factError struct{ fact, what string }
+
+func (e *factError) Error() string { return ErrInvalid.Error() + ": " + e.fact + " " + e.what }
+func (e *factError) Unwrap() error { return ErrInvalid }

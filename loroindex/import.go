@@ -1,0 +1,302 @@
+package loroindex
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
+// Import merges a snapshot or update of another device, or of an earlier
+// session of this one. It is atomic: on an error nothing changed. Operations
+// that depend on others not yet known wait in memory until those arrive. The
+// cost follows what changes, not the size of the tree.
+//
+// Errors: ErrUpdate; ErrNewerSchema when the merged document is of a newer
+// schema: reading goes on, changes are refused from then on.
+func (x *Index) Import(blob []byte) (Changes, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failed != nil {
+		return Changes{}, x.failed
+	}
+	before := x.doc.Version()
+	heads := x.doc.Frontiers()
+	status, err := x.doc.Import(blob)
+	if err != nil {
+		return Changes{}, fmt.Errorf("%w: %w", ErrUpdate, err)
+	}
+	var changes Changes
+	changes.Pending = pendingSpans(status.Pending)
+	if status.Touched.All {
+		x.reread()
+	}
+	if status.Touched.All || slices.Contains(status.Touched.Maps, rootMap) {
+		if err := x.rereadRoot(); err != nil {
+			return changes, err
+		}
+	}
+	touched := status.Touched.Nodes[treeName]
+	changes.Nodes = x.follow(touched)
+	x.conflicts(&changes, status.Applied, touched, before, heads)
+	return changes, nil
+}
+
+func pendingSpans(m map[loro.PeerID]loro.Span) []Span {
+	if len(m) == 0 {
+		return nil
+	}
+	spans := make([]Span, 0, len(m))
+	for p, s := range m {
+		spans = append(spans, Span{Peer: uint64(p), Start: s.Start, End: s.End})
+	}
+	slices.SortFunc(spans, func(a, b Span) int { return cmp.Compare(a.Peer, b.Peer) })
+	return spans
+}
+
+// reread forgets that the root directory was empty: a snapshot filled the
+// document.
+func (x *Index) reread() {
+	if d := &x.dirs[x.at(Root).dir]; d.read {
+		d.read = false
+		x.unread++
+	}
+}
+
+// rereadRoot takes over a changed schema and the facts of the root directory.
+func (x *Index) rereadRoot() error {
+	x.readRoot()
+	fresh, err := x.checkSchema()
+	if err != nil {
+		x.refuse = fmt.Errorf("%w: %w", ErrBroken, err)
+		return err
+	}
+	x.schema = !fresh
+	return nil
+}
+
+// wasNode is what a change is reported against.
+type wasNode struct {
+	n       Node
+	visible bool
+	parent  Node
+	name    string
+	info    Info
+	content Content
+}
+
+func (x *Index) was(n Node) wasNode {
+	e := x.entry(n)
+	return wasNode{n, !e.Removed, x.at(n).parent, e.Name, e.Info, e.Content}
+}
+
+// recorder collects, while an import is followed, what it does to others than
+// the nodes it names.
+type recorder struct {
+	on     bool
+	shown  map[Node]wasNode  // nodes whose shown name or parent changed, as they were
+	listed map[Node]struct{} // directories whose entries changed
+}
+
+// note remembers a node before its shown name or place changes.
+func (x *Index) note(n Node) {
+	if !x.rec.on {
+		return
+	}
+	if _, ok := x.rec.shown[n]; !ok {
+		x.rec.shown[n] = x.was(n)
+	}
+}
+
+// follow brings the view up to a document in which the given nodes changed.
+func (x *Index) follow(touched []loro.NodeTouch) []Change {
+	x.rec = recorder{on: true, shown: make(map[Node]wasNode), listed: make(map[Node]struct{})}
+	defer func() { x.rec = recorder{} }()
+	now := x.micros()
+
+	// First everything whose place or name changes leaves. The places of the
+	// document fit together only all at once: on the way two directories could
+	// end up inside each other.
+	for _, t := range touched {
+		n := x.find(t.Node)
+		if n == NoNode {
+			continue
+		}
+		x.note(n)
+		if x.at(n).flags&fPlaced != 0 && (t.Moved || x.givenIn(n) != x.givenOf(n)) {
+			x.listed(x.at(n).parent, now)
+			x.displace(n)
+		}
+	}
+	for _, t := range touched {
+		n := x.find(t.Node)
+		if n != NoNode && t.Meta {
+			x.refresh(n, now)
+		}
+		x.settleIn(t.Node, n, now)
+	}
+	x.settle()
+	x.resurface(now)
+	for _, t := range touched {
+		if n := x.find(t.Node); n != NoNode {
+			x.setVisible(n, x.placedIn(n))
+		}
+	}
+	return x.report()
+}
+
+// listed records that the entries of d change.
+func (x *Index) listed(d Node, now int64) {
+	nd := x.at(d)
+	nd.mtime, nd.changed = max(nd.mtime, now), max(nd.changed, now)
+	if x.rec.on {
+		x.rec.listed[d] = struct{}{}
+	}
+}
+
+// refresh reads a node's facts again.
+func (x *Index) refresh(n Node, now int64) {
+	nd := x.at(n)
+	meta := x.tree.Meta(x.id(n))
+	info, _ := meta.Get(keyInfo)
+	content, _ := meta.Get(keyContent)
+	mtime := nd.mtime
+	x.setInfo(n, decodeInfo(info))
+	x.setContent(n, decodeContent(content))
+	if nd.kind == Dir {
+		nd.mtime = max(nd.mtime, mtime) // entries changed later than what is written
+	}
+	nd.changed = max(nd.changed, now)
+}
+
+// settleIn puts a tree node where the document has it, if the view shows that
+// place. n is its slot, or NoNode.
+func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
+	if n != NoNode && x.at(n).flags&fPlaced != 0 {
+		return
+	}
+	parent, place := x.tree.Parent(id)
+	if place != loro.Live {
+		if n != NoNode && place == loro.Hidden {
+			x.hide(n, parent)
+		}
+		return
+	}
+	p := x.find(parent)
+	if p == NoNode {
+		if n == NoNode {
+			return // in a directory nobody looked into
+		}
+		p = x.reach(parent)
+	}
+	d := x.canon(p)
+	if x.at(d).kind != Dir {
+		return // below a file, which only a foreign writer does
+	}
+	if !x.dirs[x.at(d).dir].read {
+		if n == NoNode {
+			return
+		}
+		x.read(d) // and n with it
+		x.listed(d, now)
+		return
+	}
+	if n == NoNode {
+		n = x.adopt(id)
+		x.note(n)
+	}
+	delete(x.floating, n)
+	x.place(n, d, x.givenIn(n))
+	x.listed(d, now)
+}
+
+// hide puts a node under a directory that is out of sight itself.
+func (x *Index) hide(n Node, parent loro.TreeID) {
+	p := x.find(parent)
+	if p != NoNode {
+		p = x.canon(p)
+		if pd := x.at(p); pd.kind == Dir && x.dirs[pd.dir].read {
+			x.place(n, p, x.givenIn(n))
+			return
+		}
+	}
+	x.floating[n] = struct{}{}
+}
+
+// resurface places nodes that were under an unknown directory which is in sight
+// again.
+func (x *Index) resurface(now int64) {
+	for n := range x.floating {
+		if id := x.id(n); x.tree.Alive(id) {
+			delete(x.floating, n)
+			x.settleIn(id, n, now)
+			x.settle()
+			x.setVisible(n, x.placedIn(n))
+		}
+	}
+}
+
+// placedIn reports whether n is an entry of a visible directory.
+func (x *Index) placedIn(n Node) bool {
+	nd := x.at(n)
+	return nd.flags&fPlaced != 0 && x.at(nd.parent).flags&fVisible != 0
+}
+
+// reach returns the slot of a live tree node after reading the directories
+// above it.
+func (x *Index) reach(id loro.TreeID) Node {
+	var below []loro.TreeID
+	n := x.find(id)
+	for n == NoNode {
+		below = append(below, id)
+		id, _ = x.tree.Parent(id)
+		n = x.find(id)
+	}
+	for _, b := range slices.Backward(below) {
+		x.read(x.canon(n))
+		n = x.find(b)
+	}
+	return n
+}
+
+// report compares the nodes noted with what they are now.
+func (x *Index) report() []Change {
+	changes := make([]Change, 0, len(x.rec.shown)+len(x.rec.listed))
+	at := make(map[Node]int, len(x.rec.shown))
+	for n, was := range x.rec.shown {
+		now := x.was(n)
+		c := Change{Node: n, OldParent: was.parent, OldName: was.name, Old: was.content, New: now.content}
+		switch {
+		case !was.visible && !now.visible:
+			continue
+		case !was.visible:
+			c.What, c.OldParent, c.OldName = Added, NoNode, ""
+		case !now.visible:
+			c.What = Gone
+		case was.parent != now.parent || was.name != now.name:
+			c.What = Moved
+		}
+		if was.content != now.content {
+			c.What |= Body
+		}
+		was.info.Changed = now.info.Changed
+		if was.info != now.info {
+			c.What |= Facts
+		}
+		if c.What != 0 {
+			at[n] = len(changes)
+			changes = append(changes, c)
+		}
+	}
+	for d := range x.rec.listed {
+		if i, ok := at[d]; ok {
+			changes[i].What |= Listing
+		} else if x.at(d).flags&fVisible != 0 {
+			w := x.was(d)
+			changes = append(changes, Change{Node: d, What: Listing, OldParent: w.parent, OldName: w.name, Old: w.content, New: w.content})
+		}
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Node, b.Node) })
+	return changes
+}

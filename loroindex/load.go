@@ -1,0 +1,323 @@
+package loroindex
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
+// Loaded is an opened index and what was found.
+type Loaded struct {
+	Index *Index
+	// Bucket is what the bucket's objects include: operations of Index beyond
+	// it are not published yet. Empty when the bucket was not read.
+	Bucket Version
+	// Head is the snapshot the bucket's head names, or zero. When it is zero or
+	// Damaged says so, PublishSnapshot writes a new one.
+	Head objectid.ID
+	// Snapshots and Updates count the objects read, here or from the bucket.
+	Snapshots, Updates int
+	// Fresh: there was no index at all; an empty one was made, nothing written.
+	Fresh bool
+	// Ops is what Load itself changed: the migration of an index of schema 1.
+	// It is to be journaled and published like the operations of an Update.
+	Ops []Op
+	// Damaged holds what was wrong with objects and copies that could be done
+	// without.
+	Damaged []error
+	// Changes is what the bucket held beyond what this machine kept.
+	Changes Changes
+}
+
+// Load opens the index of a bucket: what this machine keeps, then the snapshot
+// named by the head, then the updates it does not cover. Without a usable head
+// all snapshots are read. Nothing is written to the bucket.
+//
+// local may be nil. A nil bucket opens what local keeps, alone: for when the
+// bucket cannot be reached.
+//
+// Errors: those of the bucket in a KeyError; ErrDamaged, ErrMissing,
+// ErrIndexGone, ErrForeign, ErrNewerSchema. None of them leaves a trace.
+func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error) {
+	l := &loading{ctx: ctx, b: b, local: local, x: newIndex(o), out: &Loaded{}}
+	l.out.Index = l.x
+	if err := l.fromLocal(); err != nil {
+		return nil, err
+	}
+	kept := len(l.x.doc.Version()) > 0
+	if kept && l.x.missing() == nil {
+		// From here on the bucket's objects are news: what they do to this
+		// device's own work is looked at.
+		if err := l.start(); err != nil {
+			return nil, err
+		}
+	}
+	if b != nil {
+		if err := l.fromBucket(kept); err != nil {
+			return nil, err
+		}
+		l.out.Bucket = l.x.shelf.version()
+	} else if !kept {
+		return nil, fmt.Errorf("%w: this machine keeps no copy of the index; connect to the bucket once", ErrMissing)
+	}
+	if err := l.x.missing(); err != nil {
+		return nil, err
+	}
+	if !l.live {
+		if err := l.start(); err != nil {
+			return nil, err
+		}
+	}
+	l.out.Fresh = !l.x.schema
+	return l.out, nil
+}
+
+// loading is a Load under way.
+type loading struct {
+	ctx   context.Context
+	b     Bucket
+	local Local
+	x     *Index
+	out   *Loaded
+	live  bool            // the view was started: imports are followed
+	keeps map[string]bool // keys of local copies that can be read
+	sound int             // snapshots that could be read
+	since time.Time       // snapshots older than this are included in the head's
+}
+
+func (l *loading) start() error {
+	ops, err := l.x.startOrMigrate()
+	if err != nil {
+		return err
+	}
+	l.out.Ops = ops
+	l.live = true
+	return nil
+}
+
+// take imports a blob.
+func (l *loading) take(blob []byte) error {
+	if l.live {
+		c, err := l.x.Import(blob)
+		l.out.Changes.add(c)
+		return err
+	}
+	_, err := l.x.doc.Import(blob)
+	return err
+}
+
+// damaged notes an object that is not what it should be.
+func (l *loading) damaged(err error) { l.out.Damaged = append(l.out.Damaged, err) }
+
+// fromLocal imports what this machine keeps: the snapshot that includes most,
+// then what that lacks. Copies that are damaged are left to the bucket.
+func (l *loading) fromLocal() error {
+	l.keeps = make(map[string]bool)
+	if l.local == nil {
+		return nil
+	}
+	var snapshots []kept
+	var updates []Span
+	for key, err := range l.local.List(l.ctx) {
+		if err != nil {
+			return fmt.Errorf("index: list the copies on this machine: %w", err)
+		}
+		if id, err := ParseObjectKey(key); err == nil {
+			body, err := l.local.Get(l.ctx, key)
+			if err == nil {
+				err = checkSnapshot(id, body)
+			}
+			var meta loro.Meta
+			if err == nil {
+				meta, err = loro.Peek(body)
+			}
+			if err != nil {
+				l.damaged(&KeyError{"read the copy of", key, err})
+				continue
+			}
+			snapshots = append(snapshots, kept{id, body, meta.End})
+		} else if span, err := ParseUpdateKey(key); err == nil {
+			updates = append(updates, span)
+		}
+	}
+	slices.SortStableFunc(snapshots, func(a, b kept) int { return int(operations(b.end) - operations(a.end)) })
+	for _, s := range snapshots {
+		if !l.x.doc.Version().Covers(s.end) {
+			if err := l.take(s.body); err != nil {
+				l.damaged(&KeyError{"import the copy of", ObjectKey(s.id), err})
+				continue
+			}
+			l.out.Snapshots++
+		}
+		l.keeps[ObjectKey(s.id)] = true
+		l.x.shelf.note(s.id, s.end)
+		l.sound++
+	}
+	slices.SortFunc(updates, compareSpans)
+	for _, s := range updates {
+		key := UpdateKey(s)
+		if covers(l.x.doc.Version(), s) {
+			l.keeps[key] = true
+			continue
+		}
+		body, err := l.local.Get(l.ctx, key)
+		if err == nil {
+			err = l.take(body)
+		}
+		if err != nil {
+			l.damaged(&KeyError{"read the copy of", key, err})
+			continue
+		}
+		l.keeps[key] = true
+		l.out.Updates++
+	}
+	return nil
+}
+
+// kept is a snapshot of which this machine has a copy.
+type kept struct {
+	id   objectid.ID
+	body []byte
+	end  Version
+}
+
+func operations(v Version) int64 {
+	n := int64(0)
+	for _, end := range v {
+		n += int64(end)
+	}
+	return n
+}
+
+func covers(v Version, s Span) bool { return v[peerID(s.Peer)] >= s.End }
+
+func peerID(p uint64) loro.PeerID { return loro.PeerID(p) }
+
+// fromBucket imports what the bucket holds beyond what is here. kept says that
+// this machine knows a published index.
+func (l *loading) fromBucket(kept bool) error {
+	h, err := readHead(l.ctx, l.b)
+	if err != nil {
+		return err
+	}
+	headErr := h.err
+	if h.there && h.err == nil {
+		headErr = l.snapshot(h.id)
+		if headErr == nil {
+			l.out.Head = h.id
+		} else if !errors.Is(headErr, ErrDamaged) {
+			return headErr
+		}
+	}
+	if headErr != nil {
+		l.damaged(headErr)
+	}
+	objects, err := l.otherSnapshots(h, headErr == nil && h.there)
+	if err != nil {
+		return err
+	}
+	if objects > 0 && l.sound == 0 {
+		return fmt.Errorf("no snapshot of the index can be read, nothing was changed; restore one of these objects from a backup or another machine: %w", errors.Join(l.out.Damaged...))
+	}
+	updates, err := l.x.pullUpdates(l.ctx, l.b, l)
+	if err != nil {
+		return err
+	}
+	if !h.there && objects == 0 && updates == 0 && kept {
+		return fmt.Errorf("%w: neither %s nor anything below %s and %s exists, but this machine keeps copies of it; check the bucket and the prefix", ErrIndexGone, HeadKey, ObjectPrefix, UpdatePrefix)
+	}
+	if h.there && objects == 0 && l.sound == 0 {
+		return fmt.Errorf("%w: nothing was changed: %w", ErrDamaged, headErr)
+	}
+	l.x.shelf.mu.Lock()
+	l.x.shelf.looked = l.x.now()
+	l.x.shelf.mu.Unlock()
+	return nil
+}
+
+// snapshot imports one snapshot of the bucket, or the copy kept of it.
+func (l *loading) snapshot(id objectid.ID) error {
+	if _, ok := l.x.shelf.seen(id); ok {
+		return nil
+	}
+	body, err := getSnapshot(l.ctx, l.b, id)
+	if err != nil {
+		return err
+	}
+	meta, err := loro.Peek(body)
+	if err == nil {
+		err = l.take(body)
+	}
+	if err != nil {
+		return &KeyError{"import", ObjectKey(id), asDamage(err)}
+	}
+	l.sound++
+	l.out.Snapshots++
+	l.x.shelf.note(id, meta.End)
+	l.keep(ObjectKey(id), body)
+	return nil
+}
+
+// asDamage makes what a blob cannot be imported for an ErrDamaged, unless it is
+// sound but of another version.
+func asDamage(err error) error {
+	if errors.Is(err, ErrNewerSchema) || errors.Is(err, ErrForeign) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// keep hands an object to this machine's copies. That it cannot be kept is not
+// a reason to stop.
+func (l *loading) keep(key string, body []byte) {
+	if l.local == nil {
+		return
+	}
+	if err := l.local.Put(l.ctx, key, body); err != nil {
+		l.damaged(&KeyError{"keep a copy of", key, err})
+	}
+}
+
+// otherSnapshots lists the snapshots and imports those the head does not stand
+// for: all when the head is of no use, else the ones as new as its own. Such a
+// one was written by a device that was stopped before it wrote the head, or
+// whose head another one overwrote that did not know it. It returns how many
+// snapshots there are.
+func (l *loading) otherSnapshots(h head, usable bool) (int, error) {
+	var all []Object
+	for obj, err := range l.b.List(l.ctx, ObjectPrefix, "") {
+		if err != nil {
+			return 0, &KeyError{"list", ObjectPrefix, err}
+		}
+		id, err := ParseObjectKey(obj.Key)
+		if err != nil {
+			continue // not written by Pocket
+		}
+		if usable && id == h.id && l.since.IsZero() {
+			l.since = obj.ModTime.Add(-headSlack)
+		}
+		all = append(all, obj)
+	}
+	for _, obj := range all {
+		id, err := ParseObjectKey(obj.Key)
+		if err != nil || id == h.id || usable && obj.ModTime.Before(l.since) {
+			continue
+		}
+		if err := l.snapshot(id); err != nil {
+			if !errors.Is(err, ErrDamaged) {
+				return 0, err
+			}
+			l.damaged(err)
+		}
+	}
+	return len(all), nil
+}
+
+// headSlack is how much older than the head's snapshot one may look that was
+// written after it: stores of different machines do not agree on the time.
+const headSlack = time.Minute

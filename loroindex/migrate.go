@@ -1,0 +1,3 @@
+package loroindex
+
+func (x *Index) startOrMigrate() ([]Op, error) { return nil, x.start() }

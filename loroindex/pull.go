@@ -1,0 +1,220 @@
+package loroindex
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
+// MinGrace is how long an update or snapshot that is covered by another must
+// stay in the bucket. An index that pulls at least that often sees every update
+// before it is deleted.
+const MinGrace = 24 * time.Hour
+
+// fullLook is how long Pull trusts that updates are all it needs to read.
+const fullLook = MinGrace / 4
+
+// fetchers is how many updates are read from the bucket at a time.
+const fetchers = 16
+
+// Pull imports the updates, and when need be the snapshots, of the bucket that
+// the index does not include. What it reads is handed to local, if not nil.
+//
+// Errors: those of the bucket and of local in a KeyError; ErrDamaged,
+// ErrMissing, ErrNewerSchema. What could be imported stays imported; Changes
+// says what that is, also beside an error.
+func (x *Index) Pull(ctx context.Context, b Bucket, local Local) (Changes, error) {
+	l := &loading{ctx: ctx, b: b, local: local, x: x, out: &Loaded{}, live: true}
+	err := l.pull()
+	if err == nil && len(l.out.Damaged) > 0 {
+		err = errors.Join(l.out.Damaged...)
+	}
+	return l.out.Changes, err
+}
+
+func (l *loading) pull() error {
+	x := l.x
+	if _, err := x.pullUpdates(l.ctx, l.b, l); err != nil && !errors.Is(err, ErrMissing) {
+		return err
+	}
+	x.mu.RLock()
+	missing := x.missing()
+	x.mu.RUnlock()
+	now := x.now()
+	x.shelf.mu.Lock()
+	long := now.Sub(x.shelf.looked) > fullLook
+	x.shelf.mu.Unlock()
+	if missing == nil && !long {
+		return nil
+	}
+	// Updates may have been folded into a snapshot and deleted.
+	h, err := readHead(l.ctx, l.b)
+	if err != nil {
+		return err
+	}
+	if h.err != nil {
+		l.damaged(h.err)
+	}
+	if h.there && h.err == nil {
+		if _, ok := x.shelf.seen(h.id); !ok {
+			if err := l.snapshot(h.id); err != nil {
+				return err
+			}
+		}
+	}
+	x.mu.RLock()
+	missing = x.missing()
+	x.mu.RUnlock()
+	if missing != nil {
+		return missing
+	}
+	x.shelf.mu.Lock()
+	x.shelf.looked = now
+	x.shelf.mu.Unlock()
+	return nil
+}
+
+func compareSpans(a, b Span) int {
+	if c := cmp.Compare(a.Peer, b.Peer); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Start, b.Start); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.End, b.End)
+}
+
+// pullUpdates imports the updates of the bucket that the document does not
+// include, and returns how many the bucket holds. It lists again when an update
+// has gone since, or depends on others that came after the listing.
+func (x *Index) pullUpdates(ctx context.Context, b Bucket, l *loading) (int, error) {
+	const attempts = 3
+	for try := 1; ; try++ {
+		spans, err := listUpdates(ctx, b)
+		if err != nil {
+			return 0, err
+		}
+		version := l.version()
+		var want []Span
+		for _, s := range spans {
+			if !covers(version, s) {
+				want = append(want, s)
+			}
+		}
+		err = l.fetch(want)
+		if err == nil {
+			for _, s := range spans {
+				x.shelf.noteSpan(s)
+			}
+			err = l.missing()
+		}
+		if err == nil || try == attempts || !errors.Is(err, errAbsent) && !errors.Is(err, ErrMissing) {
+			return len(spans), err
+		}
+	}
+}
+
+func (l *loading) version() Version {
+	if l.live {
+		return l.x.Version()
+	}
+	return l.x.doc.Version()
+}
+
+func (l *loading) missing() error {
+	if l.live {
+		l.x.mu.RLock()
+		defer l.x.mu.RUnlock()
+	}
+	return l.x.missing()
+}
+
+// listUpdates returns the spans of the bucket's updates in order of peer and
+// start.
+func listUpdates(ctx context.Context, b Bucket) ([]Span, error) {
+	var spans []Span
+	for obj, err := range b.List(ctx, UpdatePrefix, "") {
+		if err != nil {
+			return nil, &KeyError{"list", UpdatePrefix, err}
+		}
+		if s, err := ParseUpdateKey(obj.Key); err == nil { // else not written by Pocket
+			spans = append(spans, s)
+		}
+	}
+	return spans, nil
+}
+
+// fetch reads updates, several at a time, and imports them in order.
+func (l *loading) fetch(want []Span) error {
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer cancel()
+	type result struct {
+		body []byte
+		err  error
+		from bool // read from the bucket, not from a copy
+	}
+	results := make([]chan result, len(want))
+	for i := range results {
+		results[i] = make(chan result, 1)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, fetchers) // bounds what is read ahead of importing
+	wg.Go(func() {
+		for i, s := range want {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				results[i] <- result{err: ctx.Err()}
+				continue
+			}
+			wg.Go(func() {
+				key := UpdateKey(s)
+				body, err := l.b.Get(ctx, key, maxIndexObject)
+				if err != nil && l.b.NotExist(err) {
+					err = fmt.Errorf("%w: %w", ErrMissing, errAbsent)
+				}
+				if err != nil {
+					err = &KeyError{"get", key, err}
+				}
+				results[i] <- result{body, err, true}
+			})
+		}
+	})
+	for i, s := range want {
+		r := <-results[i]
+		<-slots
+		if r.err == nil {
+			r.err = l.update(s, r.body)
+		}
+		if r.err != nil {
+			cancel()
+			return r.err
+		}
+	}
+	return nil
+}
+
+// update imports one update object and checks that it held what its name says.
+func (l *loading) update(s Span, body []byte) error {
+	key := UpdateKey(s)
+	meta, err := loro.Peek(body)
+	p := peerID(s.Peer)
+	if err == nil && (meta.Start[p] > s.Start || meta.End[p] < s.End) {
+		err = fmt.Errorf("it holds operations %d to %d of that peer", meta.Start[p], meta.End[p])
+	}
+	if err == nil {
+		err = l.take(body)
+	}
+	if err != nil {
+		return &KeyError{"import", key, asDamage(err)}
+	}
+	l.out.Updates++
+	l.keep(key, body)
+	return nil
+}

@@ -1,0 +1,142 @@
+package loroindex
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/hamflx/pocket/loroindex/loro"
+)
+
+// Orphans lists the orphans of the whole document, for the start of a mount:
+// deletions that were merged while this device was not looking. It reads the
+// whole history.
+func (x *Index) Orphans() ([]Orphan, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failed != nil {
+		return nil, x.failed
+	}
+	deleted := make(map[loro.TreeID]struct{})
+	for op, err := range x.doc.Ops() {
+		if err != nil {
+			return nil, fmt.Errorf("read the index history: %w", err)
+		}
+		if op.Kind == loro.OpTreeDelete {
+			deleted[op.Node] = struct{}{}
+		}
+	}
+	var out Changes
+	c := newCausality(x.doc)
+	seen := make(map[loro.TreeID]struct{})
+	for _, id := range slices.SortedFunc(maps.Keys(deleted), loro.TreeID.Compare) {
+		if x.placeOf(id) == loro.Trashed {
+			x.orphansBelow(&out, c, id, seen)
+		}
+	}
+	return out.Orphans, nil
+}
+
+// Rescue brings back a node that is out of sight: it moves to the nearest
+// directory above its last place that is in sight, under its own name.
+//
+// Errors: ErrNotExist, ErrInvalid when the node is in sight, ErrLimit.
+func (t *Tx) Rescue(n Node) error {
+	x := t.x
+	if !x.known(n) {
+		return fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	n = x.canon(n)
+	nd := x.at(n)
+	if nd.flags&fVisible != 0 {
+		return fmt.Errorf("rescue %q, which is in sight: %w", x.nameOf(n), ErrInvalid)
+	}
+	if err := t.room(); err != nil {
+		return err
+	}
+	d, err := x.home(n)
+	if err != nil {
+		return err
+	}
+	x.read(d)
+	t.save(n)
+	given := x.givenOf(n)
+	if nd.flags&fPlaced != 0 {
+		x.displace(n)
+	}
+	delete(x.floating, n)
+	t.ops = append(t.ops, docOp{kind: opMove, node: n, parent: d})
+	x.place(n, d, given)
+	x.setVisible(n, true)
+	x.settle()
+	nd.changed = t.now
+	t.touch(d)
+	return nil
+}
+
+// home returns the nearest visible directory above the last place of a node
+// that is out of sight.
+func (x *Index) home(n Node) (Node, error) {
+	// The view remembers where what it has shown was. Places remembered at
+	// different times may go round in circles; a path is no longer than this.
+	const maxDepth = 1 << 12
+	for k, i := x.at(n).parent, 0; k != NoNode && i < maxDepth; k, i = x.at(k).parent, i+1 {
+		if nd := x.at(k); nd.flags&fVisible != 0 && nd.kind == Dir {
+			return x.canon(k), nil
+		}
+	}
+	id := x.id(n)
+	for range maxDepth {
+		parent, place := x.tree.Parent(id)
+		if place == loro.Trashed {
+			var err error
+			if parent, err = x.lastParent(id); err != nil {
+				return NoNode, err
+			}
+		}
+		id = parent
+		if id == loro.TreeRoot {
+			return Root, nil
+		}
+		if !x.tree.Alive(id) {
+			continue
+		}
+		if k := x.canon(x.reach(id)); x.at(k).kind == Dir {
+			return k, nil
+		}
+	}
+	return Root, nil
+}
+
+// lastParent finds in the history where a deleted node was before. It reads all
+// of it, which only a rescue after a restart needs.
+func (x *Index) lastParent(id loro.TreeID) (loro.TreeID, error) {
+	parent, last := loro.TreeRoot, loro.IDLP{}
+	for op, err := range x.doc.Ops() {
+		if err != nil {
+			return loro.TreeID{}, fmt.Errorf("read the index history: %w", err)
+		}
+		if op.Node != id || op.Kind != loro.OpTreeCreate && op.Kind != loro.OpTreeMove {
+			continue
+		}
+		if at := (loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}); at.Compare(last) > 0 || last == (loro.IDLP{}) {
+			parent, last = op.Parent, at
+		}
+	}
+	return parent, nil
+}
+
+// opsIn iterates over the operations of a span.
+func (x *Index) opsIn(span loro.IDSpan) iter.Seq2[loro.Op, error] {
+	return func(yield func(loro.Op, error) bool) {
+		for op, err := range x.doc.Ops() {
+			if err == nil && (op.ID.Peer != span.Peer || op.ID.Counter < span.Start || op.ID.Counter >= span.End) {
+				continue
+			}
+			if !yield(op, err) {
+				return
+			}
+		}
+	}
+}
