@@ -72,21 +72,22 @@ func (in *Input) Secret(prompt string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// read returns the next line.
+// read returns the next line; one that ends with the input counts, one that breaks off
+// with an error does not.
 func (in *Input) read() (string, error) {
 	var line []byte
 	for {
-		part, more, err := in.lines.ReadLine()
-		line = append(line, part...)
+		c, err := in.lines.ReadByte()
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF && len(line) > 0 || err == nil && c == '\n':
+			return strings.TrimSpace(string(line)), nil
+		case err == io.EOF:
 			return "", io.ErrUnexpectedEOF
 		case err != nil:
 			return "", err
-		case len(line) > maxLine:
+		case len(line) == maxLine:
 			return "", errors.New("the answer is too long")
-		case !more:
-			return strings.TrimSpace(string(line)), nil
 		}
+		line = append(line, c)
 	}
 }
