@@ -11,13 +11,15 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/loroindex/loro"
 	"github.com/hamflx/pocket/objstore"
 )
 
-// bucket is the store as the index sees it. What the index writes is also kept on
-// this machine, so that a start without network knows it.
+// bucket is the store as the index sees it. The updates written to it are also kept
+// on this machine, so that a start without network knows them.
 type bucket struct {
 	store objstore.Store
 	local *localIndex
@@ -32,10 +34,10 @@ func (b *bucket) Put(ctx context.Context, key string, body []byte) error {
 	if err := b.store.Put(ctx, key, body); err != nil {
 		return err
 	}
-	if key == loroindex.HeadKey || key == loroindex.TipKey {
-		return nil
+	if _, err := loroindex.ParseUpdateKey(key); err == nil {
+		return b.local.Put(ctx, key, body)
 	}
-	return b.local.Put(ctx, key, body)
+	return nil
 }
 
 func (b *bucket) List(ctx context.Context, prefix, after string) iter.Seq2[loroindex.Object, error] {
@@ -107,9 +109,9 @@ func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
 	return nil
 }
 
-// prune forgets what the snapshot with the given hash, which includes version, makes
-// unnecessary: the updates it covers and all other snapshots.
-func (l *localIndex) prune(ctx context.Context, hash string, version loroindex.Version) error {
+// prune forgets what a snapshot that includes version makes unnecessary: the updates
+// it covers and all other snapshots.
+func (l *localIndex) prune(ctx context.Context, id objectid.ID, version loroindex.Version) error {
 	var drop, files []string
 	kept := false
 	for o, err := range l.journal.IndexObjects(ctx) {
@@ -117,9 +119,9 @@ func (l *localIndex) prune(ctx context.Context, hash string, version loroindex.V
 			return err
 		}
 		switch span, isUpdate := loroindex.ParseUpdateKey(o.Key); {
-		case isUpdate == nil && version[span.Peer] >= span.End:
+		case isUpdate == nil && version[loro.PeerID(span.Peer)] >= span.End:
 			drop = append(drop, o.Key)
-		case o.Key == loroindex.ObjectPrefix+hash:
+		case o.Key == loroindex.ObjectKey(id):
 			kept = true
 		case o.File != "":
 			drop, files = append(drop, o.Key), append(files, o.File)

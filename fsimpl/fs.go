@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -55,6 +54,7 @@ type Options struct {
 	Device    string        // names this machine in conflict names and in the history
 	UID, GID  uint32        // owner of what records none
 	RootMode  uint32        // permission bits of the root until somebody sets them
+	OpenWait  time.Duration // how long Open waits for a store that does not answer; 0: DefaultOpenWait
 	ReadWait  time.Duration // how long a read waits for a store that does not answer; 0: a minute
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
@@ -67,8 +67,8 @@ const (
 	DefaultCacheSize = 10 << 30
 	// DefaultReadWait is how long a read waits for a store that does not answer.
 	DefaultReadWait = time.Minute
-	// openPatience is how long Open waits for a store that does not answer.
-	openPatience = 10 * time.Second
+	// DefaultOpenWait is how long Open waits for a store that does not answer.
+	DefaultOpenWait = 10 * time.Second
 	// syncPatience is how long close and fsync wait in Sync mode before they
 	// report an I/O error; the change stays queued.
 	syncPatience = 60 * time.Second
@@ -103,7 +103,8 @@ type FS struct {
 	inodes map[Node]*inode // open files, and closed ones whose last commit failed; guarded by mu
 
 	snapMu  sync.Mutex
-	updates int // index updates in the store that its newest snapshot lacks; guarded by snapMu
+	updates int  // index updates in the store that its newest snapshot lacks; guarded by snapMu
+	wrote   bool // some of them are this mount's; guarded by snapMu
 }
 
 // Open opens a mount: it reads the index, from the store or, when that cannot
@@ -119,6 +120,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	}
 	if opts.CacheSize == 0 {
 		opts.CacheSize = DefaultCacheSize
+	}
+	if opts.OpenWait == 0 {
+		opts.OpenWait = DefaultOpenWait
 	}
 	if opts.ReadWait == 0 {
 		opts.ReadWait = DefaultReadWait
@@ -191,9 +195,9 @@ func (fs *FS) open(ctx context.Context) (err error) {
 // this machine knows of it.
 func (fs *FS) load(ctx context.Context, local *localIndex) error {
 	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now}
-	patient, cancel := context.WithTimeout(ctx, openPatience)
+	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
-	retrying := &bucket{store: fs.retrying(openPatience), local: local, log: fs.log}
+	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local, log: fs.log}
 	loaded, err := loroindex.Load(patient, retrying, local, options)
 	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && local.known(ctx) {
 		fs.log.Warn("store cannot be reached; working from the index known last", "error", err)
@@ -253,7 +257,11 @@ func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
 	if drained == nil {
 		// The updates are in the store: a snapshot only saves time, so that a failure to
 		// write it fails nothing.
-		if err := fs.snapshot(ctx, 1); err != nil {
+		enough := snapshotEvery
+		if fs.wrote {
+			enough = 1
+		}
+		if err := fs.snapshot(ctx, enough); err != nil {
 			fs.log.Warn("no snapshot of the index was written; the updates have everything", "error", err)
 		}
 	}
@@ -293,6 +301,7 @@ func (fs *FS) publish(ctx context.Context, peer uint64, start, end int32) error 
 	}
 	fs.snapMu.Lock()
 	fs.updates++
+	fs.wrote = true
 	fs.snapMu.Unlock()
 	return fs.journal.Published(ctx, peer, end)
 }
@@ -314,14 +323,15 @@ func (fs *FS) snapshot(ctx context.Context, enough int) error {
 	if updates < enough {
 		return nil
 	}
-	key, _, err := fs.index.PublishSnapshot(ctx, fs.bucket)
+	covered := fs.index.Version()
+	id, _, err := fs.index.PublishSnapshot(ctx, fs.bucket, fs.bucket.local)
 	if err != nil {
 		return err
 	}
 	fs.snapMu.Lock()
 	fs.updates -= updates
 	fs.snapMu.Unlock()
-	return fs.bucket.local.prune(ctx, filepath.Base(key), fs.index.Version())
+	return fs.bucket.local.prune(ctx, id, covered)
 }
 
 // pullLoop brings in what the store has as soon as it can be reached, after an

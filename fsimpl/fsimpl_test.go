@@ -116,7 +116,8 @@ func (m *machine) tryStart() (err error) {
 	require.NoError(m.t, err)
 	m.FS, err = fsimpl.Open(context.Background(), fsimpl.Options{
 		Name: "test", Store: m.store, State: m.state, Mode: m.mode, ChunkSize: m.chunk, CacheSize: 1 << 30,
-		Device: "machine", UID: me.UID, GID: me.GID, RootMode: 0o755, ReadWait: 50 * time.Millisecond,
+		Device: "machine", UID: me.UID, GID: me.GID, RootMode: 0o755,
+		OpenWait: 100 * time.Millisecond, ReadWait: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -73,7 +73,9 @@ type Queue struct {
 	ops     []*operation  // committed and not published, oldest first
 	serial  uint64        // of the next operation
 	objects map[objectid.ID]*object
-	waiting []*object             // not being uploaded now, in the order of their operations
+	retry   []*object             // failed before: first to be uploaded
+	waiting []*object             // to be uploaded, in the order of their operations
+	delayed []*object             // to be uploaded not before their time, which ascends
 	recent  map[objectid.ID]bool  // uploaded by this process
 	files   map[uint64]*operation // the newest operation with content, by file
 	nodes   map[uint64]int        // pending objects by file
@@ -105,7 +107,7 @@ type object struct {
 	node      uint64 // the first file that has it
 	users     int    // operations that want it
 	uploading bool
-	done      bool
+	done      bool      // uploaded, or not wanted any more
 	after     time.Time // not before
 }
 
@@ -143,11 +145,9 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 		settled: make(map[uint64]time.Time),
 	}
 	q.restore(restored, uploads)
-	q.done.Add(1 + opts.Workers)
+	q.done.Add(2)
 	go q.publishLoop(ctx)
-	for range opts.Workers {
-		go q.uploadLoop(ctx)
-	}
+	go q.uploadLoop(ctx)
 	return q
 }
 
@@ -175,7 +175,11 @@ func (q *Queue) restore(entries []journal.Entry, uploads []journal.Upload) {
 // enqueue puts an object behind all that wait to be uploaded. Called with mu held.
 func (q *Queue) enqueue(o *object) {
 	q.objects[o.id] = o
-	q.waiting = append(q.waiting, o)
+	if o.after.IsZero() {
+		q.waiting = append(q.waiting, o)
+	} else {
+		q.delayed = append(q.delayed, o)
+	}
 	q.nodes[o.node]++
 	q.state.Objects++
 	q.state.Bytes += o.size
@@ -275,14 +279,10 @@ func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) 
 	return drop
 }
 
-// forget takes an object out of the queue without uploading it.
+// forget gives up an object that is not being uploaded. It stays in its list, where
+// next passes it over. Called with mu held.
 func (q *Queue) forget(o *object) {
-	for i, w := range q.waiting {
-		if w == o {
-			q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
-			break
-		}
-	}
+	o.done = true
 	q.remove(o)
 	q.opts.Cache.Unpin(o.id)
 }
@@ -337,9 +337,7 @@ func (q *Queue) wait(ctx context.Context, reached func() (bool, error)) error {
 	q.mu.Lock()
 	q.urgent++
 	if q.urgent == 1 {
-		for _, o := range q.waiting {
-			o.after = time.Time{}
-		}
+		q.waiting, q.delayed = append(q.waiting, q.delayed...), nil
 		q.broadcast()
 	}
 	q.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 // cost more in garbage collection than the copies out of the cache.
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
+// uploadLoop starts an upload whenever there is something to upload and a place
+// for it.
 func (q *Queue) uploadLoop(ctx context.Context) {
 	defer q.done.Done()
 	for {
@@ -19,11 +21,13 @@ func (q *Queue) uploadLoop(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		err = q.upload(ctx, o)
-		if ctx.Err() != nil {
-			return
-		}
-		q.finish(o, err)
+		q.done.Add(1)
+		go func() {
+			defer q.done.Done()
+			if err := q.upload(ctx, o); ctx.Err() == nil {
+				q.finish(o, err)
+			}
+		}()
 	}
 }
 
@@ -36,23 +40,41 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 		until := q.resume
 		// While the store fails, fewer and fewer uploads probe it.
 		if allowed := max(1, q.opts.Workers>>min(q.fails, 10)); !now.Before(q.resume) && q.running < allowed {
-			until = time.Time{}
-			for i, o := range q.waiting {
-				if now.Before(o.after) {
-					if until.IsZero() || o.after.Before(until) {
-						until = o.after
-					}
-					continue
-				}
-				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+			for len(q.delayed) > 0 && !now.Before(q.delayed[0].after) {
+				q.waiting = append(q.waiting, q.delayed[0])
+				q.delayed = q.delayed[1:]
+			}
+			o := pop(&q.retry)
+			if o == nil {
+				o = pop(&q.waiting)
+			}
+			if o != nil {
 				o.uploading = true
 				q.running++
 				return o, nil
+			}
+			until = time.Time{}
+			if len(q.delayed) > 0 {
+				until = q.delayed[0].after
 			}
 		}
 		q.sleep(ctx, until)
 	}
 	return nil, errStopped
+}
+
+// pop takes the first object of a list that is still wanted, or returns nil.
+func pop(list *[]*object) *object {
+	for len(*list) > 0 {
+		o := (*list)[0]
+		(*list)[0] = nil
+		*list = (*list)[1:]
+		if !o.done {
+			return o
+		}
+	}
+	*list = nil
+	return nil
 }
 
 // upload puts one object into the store.
@@ -103,7 +125,7 @@ func (q *Queue) finish(o *object, err error) {
 	default:
 		q.failed("upload of "+o.id.Key(), err)
 		if o.users > 0 {
-			q.waiting = append([]*object{o}, q.waiting...)
+			q.retry = append(q.retry, o)
 			return
 		}
 	}
