@@ -352,3 +352,6 @@ func (d *Dir) Node() Node { return d.node }
 
 // Entries returns the entries, without "." and "..". It must not be changed.
 func (d *Dir) Entries() []DirEntry { return d.entries }
+
+// Attr describes the entry with the given index in Entries, as FS.Stat does.
+func (d *Dir) Attr(i int) (Attr, error) { return d.fs.Stat(d.entries[i].Node) }
