@@ -1,0 +1,110 @@
+package fusehost
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/winfsp/cgofuse/fuse"
+)
+
+// host has the callbacks of one mount. They run concurrently, on threads of libfuse
+// or WinFsp; each begins with enter and ends with leave.
+type host struct {
+	fuse.FileSystemBase // what is not here is ENOSYS: extended attributes, access
+
+	fs    fileSystem
+	log   *slog.Logger
+	owner fsimpl.Owner // of what is created, on Windows
+
+	handles handles
+	aliases aliases
+	gate    *gate
+
+	onInit     func()        // called by Init; may be nil
+	started    chan struct{} // closed by Init
+	wasStarted atomic.Bool
+}
+
+var (
+	_ fuse.FileSystemInterface  = (*host)(nil)
+	_ fuse.FileSystemRename3    = (*host)(nil)
+	_ fuse.FileSystemGetpath    = (*host)(nil)
+	_ fuse.FileSystemChflags    = (*host)(nil)
+	_ fuse.FileSystemSetcrtime  = (*host)(nil)
+	_ fuse.FileSystemSetchgtime = (*host)(nil)
+)
+
+func newHost(fs fileSystem, owner fsimpl.Owner, log *slog.Logger) *host {
+	return &host{fs: fs, log: log, owner: owner, gate: newGate(), started: make(chan struct{})}
+}
+
+// Init is called before the first operation.
+func (h *host) Init() {
+	if h.onInit != nil {
+		h.onInit()
+	}
+	if !h.wasStarted.Swap(true) {
+		close(h.started)
+	}
+}
+
+// enter begins a callback; where it reports false the callback returns -EIO at
+// once: the mount has ended and its file system may be closed.
+func (h *host) enter() bool { return h.gate.enter() }
+
+// leave ends a callback. A panic in it is the failure of that operation alone.
+func (h *host) leave(op, path string, result *int) {
+	if r := recover(); r != nil {
+		*result = -fuse.EIO
+		h.log.Error("an operation panicked", "op", op, "path", path, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	}
+	h.gate.leave()
+}
+
+// split cuts a path into its directory and the last element.
+func split(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	if i <= 0 {
+		return "/", path[i+1:]
+	}
+	return path[:i], path[i+1:]
+}
+
+// parent returns the node of a path's directory, and the last element.
+func (h *host) parent(path string) (fsimpl.Node, string, error) {
+	dir, name := split(path)
+	n, err := h.fs.Resolve(dir)
+	return n, name, err
+}
+
+// resolve returns the node of a path: what the index has there, else what an open
+// file was called.
+func (h *host) resolve(path string) (fsimpl.Node, error) {
+	n, err := h.fs.Resolve(path)
+	if err == nil || h.aliases.count.Load() == 0 || fsimpl.KindOf(err) != fsimpl.NotExist {
+		return n, err
+	}
+	parent, name, parentErr := h.parent(path)
+	if parentErr == nil {
+		if n, ok := h.aliases.find(parent, name); ok {
+			return n, nil
+		}
+	}
+	return 0, err
+}
+
+// node returns the node of a handle or, where there is none, of a path. A negative
+// errno says what is wrong.
+func (h *host) node(path string, fh uint64) (fsimpl.Node, int) {
+	if fh != noHandle {
+		if f := h.handles.get(fh); f != nil {
+			return f.node, 0
+		}
+	}
+	n, err := h.resolve(path)
+	return n, h.errno(err)
+}

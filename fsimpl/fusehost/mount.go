@@ -1,0 +1,160 @@
+package fusehost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/winfsp/cgofuse/fuse"
+)
+
+// Options of a mount.
+type Options struct {
+	Path  string       // where: absolute; on Windows possibly a drive, "X:"
+	Name  string       // of the mount: the volume's label, and in the list of mounts
+	Owner fsimpl.Owner // of what is created where the system names no other: on Windows
+
+	// AllowOther lets other users in, where /etc/fuse.conf has user_allow_other. A
+	// mount of root's always does.
+	AllowOther bool
+
+	Log *slog.Logger
+}
+
+// ErrBusy is what errors.Is finds in the error of Unmount when programs go on using
+// files of the mount.
+var ErrBusy = errors.New("files are still open in other programs")
+
+// Mounted is a mount. Its methods may be called concurrently.
+type Mounted struct {
+	host  *host
+	point *mountPoint
+	done  chan struct{}
+	err   error // why it ended, if not by an unmount; written before done is closed
+
+	unmountMu sync.Mutex // serialises Unmount
+	shutDown  bool       // the host is shut; guarded by unmountMu
+}
+
+// Mount mounts fs and returns when programs can use it. The mount point is made where
+// it is missing, and then removed at the end; a dead mount that an earlier pocket left
+// there is cleared away. An error is one line that tells the next step.
+//
+// The mount lasts until Unmount, or until somebody unmounts it from outside; fs may be
+// closed after Done or after Unmount returned.
+func Mount(fs *fsimpl.FS, o Options) (*Mounted, error) { return mount(opened{fs}, o) }
+
+func mount(fs fileSystem, o Options) (*Mounted, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	point, err := prepare(o.Path, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	m := &Mounted{
+		host:  newHost(fs, o.Owner, o.Log),
+		point: point,
+		done:  make(chan struct{}),
+	}
+	path, args, err := m.attach(o)
+	if err != nil {
+		return nil, errors.Join(err, point.restore())
+	}
+	server := fuse.NewFileSystemHost(m.host)
+	server.SetCapOpenTrunc(true)
+	server.SetCapReaddirPlus(readdirPlus)
+	m.configure(server)
+	go m.serve(server, path, args)
+	select {
+	case <-m.host.started:
+		err = m.ready()
+	case <-m.done:
+		err = m.err
+		if err == nil {
+			err = fmt.Errorf("mount %s: it ended at once", o.Path)
+		}
+		return nil, err
+	}
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), lastPatience)
+		defer cancel()
+		return nil, errors.Join(err, m.Unmount(ctx))
+	}
+	return m, nil
+}
+
+// serve runs the mount until it ends.
+func (m *Mounted) serve(server *fuse.FileSystemHost, path string, args []string) {
+	defer close(m.done)
+	ok, err := run(server, path, args)
+	if err == nil && !ok {
+		err = errors.New("it could not be started, or ended with an error: the lines above, if any, tell more")
+	}
+	if err != nil {
+		err = fmt.Errorf("mount %s: %w", m.point.path, err)
+	}
+	m.detached()
+	m.err = errors.Join(err, m.point.restore())
+}
+
+// run is the host's Mount, which panics when FUSE is missing.
+func run(server *fuse.FileSystemHost, path string, args []string) (ok bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return server.Mount(path, args), nil
+}
+
+// Done is closed when the mount has ended, whoever ended it, and no callback runs
+// any more.
+func (m *Mounted) Done() <-chan struct{} { return m.done }
+
+// Err returns, once Done is closed, nil when the mount ended by being unmounted,
+// else what went wrong.
+func (m *Mounted) Err() error {
+	select {
+	case <-m.done:
+		return m.err
+	default:
+		return nil
+	}
+}
+
+// Path returns the mount point with symbolic links resolved.
+func (m *Mounted) Path() string { return m.point.path }
+
+// shut turns callbacks away and waits for those that run. Called with unmountMu held.
+func (m *Mounted) shut(ctx context.Context) error {
+	if !m.shutDown {
+		m.shutDown = true
+		m.host.gate.shut()
+	}
+	select {
+	case <-m.host.gate.empty:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("unmount %s: %w: an operation does not end", m.point.path, ctx.Err())
+	}
+}
+
+// label makes a mount's name fit for a mount option.
+func label(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ',' || r == '\\' || r < ' ' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, name)
+}
+
+// lastPatience is how long Unmount waits for callbacks that run when nobody may use
+// the mount any more.
+const lastPatience = 5 * time.Second

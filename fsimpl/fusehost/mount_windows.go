@@ -1,0 +1,220 @@
+package fusehost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/winfsp/cgofuse/fuse"
+	"golang.org/x/sys/windows"
+)
+
+// Check reports, in one line that tells what to install, why nothing can be mounted
+// on this machine. It changes nothing.
+func Check() error {
+	if !libraryLoads() {
+		return errors.New("WinFsp is not installed: winget install WinFsp.WinFsp (https://winfsp.dev)")
+	}
+	return nil
+}
+
+// mountPoint is a drive, or a directory that WinFsp makes and removes.
+type mountPoint struct {
+	path    string
+	removed bool // an empty directory was there
+	server  *fuse.FileSystemHost
+}
+
+// CheckPath reports why path cannot be mounted on, in one line that tells the next
+// step, and changes nothing.
+func CheckPath(path string) error {
+	_, err := examine(path)
+	return err
+}
+
+// isDrive reports whether path is a drive, "X:". WinFsp takes no "X:\".
+func isDrive(path string) bool { return len(path) == 2 && path[1] == ':' }
+
+// examine reports whether there is an empty directory at path.
+func examine(path string) (empty bool, err error) {
+	if isDrive(path) {
+		if _, err := os.Stat(path + `\`); err == nil {
+			return false, fmt.Errorf("drive %s is in use: choose another letter for mount_path", path)
+		}
+		return false, nil
+	}
+	// The target of a dangling junction is missing; the junction is not.
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		parent := filepath.Dir(path)
+		if info, err := os.Stat(parent); err == nil && !info.IsDir() {
+			return false, fmt.Errorf("%s is a file: mount_path must be in a directory", parent)
+		}
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("mount point: %w", err)
+	case info.Mode().IsRegular():
+		return false, fmt.Errorf("%s is a file: mount_path must be a directory, or nothing", path)
+	case !info.IsDir():
+		return false, fmt.Errorf("%s is a link: mount_path must be a directory, or nothing", path)
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return false, fmt.Errorf("mount point: %w", err)
+	}
+	if len(entries) > 0 {
+		return false, fmt.Errorf("%s is not empty: move its files away, or choose another mount_path", path)
+	}
+	return true, nil
+}
+
+// prepare makes path ready to be mounted on: WinFsp refuses a directory that exists,
+// and one whose parent does not.
+func prepare(path string, _ *slog.Logger) (*mountPoint, error) {
+	empty, err := examine(path)
+	if err != nil {
+		return nil, err
+	}
+	p := &mountPoint{path: path}
+	if isDrive(path) {
+		return p, nil
+	}
+	if empty {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("mount point: %w: close the programs that use it", err)
+		}
+		p.removed = true
+		return p, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the directory of the mount point: %w", err)
+	}
+	return p, nil
+}
+
+// vanishes is how long WinFsp may take to remove its directory at the end.
+const vanishes = 10 * time.Second
+
+// restore makes the empty directory again that was there, as soon as WinFsp's is gone.
+func (p *mountPoint) restore() error {
+	if !p.removed {
+		return nil
+	}
+	end := time.Now().Add(vanishes)
+	for {
+		err := os.Mkdir(p.path, 0o700)
+		if !errors.Is(err, fs.ErrExist) || time.Now().After(end) {
+			if err != nil {
+				return fmt.Errorf("cannot make the directory again that was mounted on: %w", err)
+			}
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// attach returns the options of WinFsp.
+func (m *Mounted) attach(o Options) (path string, args []string, err error) {
+	descriptor, err := ownerOnly()
+	if err != nil {
+		return "", nil, err
+	}
+	return m.point.path, []string{
+		// Without these an overwrite fails with "access denied".
+		"-o", "uid=-1,gid=-1",
+		"-o", "FileSecurity=" + descriptor,
+		"-o", "volname=" + volumeLabel(o.Name),
+		"-o", "FileSystemName=pocket",
+		// A second, in milliseconds. -1 would turn the kernel's data cache on, which
+		// reports the failure of a write to nobody.
+		"-o", "FileInfoTimeout=1000",
+		"-o", "ThreadCount=16",
+	}, nil
+}
+
+// volumeLabel is a mount's name as far as NTFS shows it: 32 characters.
+func volumeLabel(name string) string {
+	r := []rune(label(name))
+	return string(r[:min(len(r), 32)])
+}
+
+// ownerOnly is the descriptor of every file: full access for the user, SYSTEM and the
+// administrators, for nobody else. OpenSSH accepts private keys with it, but not with
+// the well-known "owner rights".
+func ownerOnly() (string, error) {
+	user, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		return "", fmt.Errorf("cannot tell the current user: %w", err)
+	}
+	sid := user.User.Sid.String()
+	return strings.ReplaceAll("O:SIDG:SIDD:P(A;;FA;;;SID)(A;;FA;;;SY)(A;;FA;;;BA)", "SID", sid), nil
+}
+
+func (m *Mounted) configure(server *fuse.FileSystemHost) {
+	server.SetCapCaseInsensitive(true)
+	m.point.server = server
+}
+
+// appears is how long WinFsp may take from Init until the mount is visible.
+const appears = 10 * time.Second
+
+// ready waits until the mount can be seen: Init comes before that.
+func (m *Mounted) ready() error {
+	path := m.point.path
+	if isDrive(path) {
+		path += `\`
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(appears)
+	for {
+		_, err := os.Stat(path)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-m.done:
+			if m.err != nil {
+				return m.err
+			}
+			return fmt.Errorf("mount %s: it ended at once", m.point.path)
+		case <-late:
+			return fmt.Errorf("mount %s: it does not appear: %w", m.point.path, err)
+		}
+	}
+}
+
+func (m *Mounted) detached() {}
+
+// Unmount ends the mount: it asks WinFsp for it and waits until all callbacks have
+// returned, at most until ctx ends; then no further ones are let in, and the error is
+// ErrBusy. Either way the file system may be closed, unless the error is that of ctx.
+func (m *Mounted) Unmount(ctx context.Context) error {
+	m.unmountMu.Lock()
+	defer m.unmountMu.Unlock()
+	if m.shutDown {
+		return m.shut(ctx)
+	}
+	select {
+	case <-m.done:
+		return m.err
+	default:
+	}
+	m.point.server.Unmount()
+	select {
+	case <-m.done:
+		return m.err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPatience)
+	defer cancel()
+	return errors.Join(fmt.Errorf("unmount %s: %w", m.point.path, ErrBusy), m.shut(last))
+}
