@@ -66,6 +66,8 @@ const (
 	DefaultCacheSize = 10 << 30
 	MinCacheSize     = 64 << 20
 	MaxCacheSize     = 1 << 50
+
+	minChunks = 8 // a cache holds at least; fewer would be fetched over and over
 )
 
 // Storage is one [storages.NAME] table.
@@ -77,7 +79,7 @@ type Storage struct {
 
 	Mode      Mode  // DefaultMode when the file names none
 	ChunkSize int64 // bytes, MinChunkSize to MaxChunkSize
-	CacheSize int64 // bytes, MinCacheSize to MaxCacheSize
+	CacheSize int64 // bytes, MinCacheSize to MaxCacheSize, and at least 8 chunks
 }
 
 // S3 says which bucket and as whom. When Credentials names a profile it is used;

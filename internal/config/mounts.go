@@ -70,9 +70,14 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 	m.Prefix = c.prefix(t)
 	if name, given := t.str("name"); given {
 		m.Name = name
-		c.mountName(t, name)
-	} else if !t.has("name") {
+		if problem, next := nameProblem(name); problem != "" {
+			t.wrong("name", "%s %s: %s", quote(name), problem, next)
+		}
+	} else if !t.has("name") && ok {
 		m.Name = c.paths.base(m.Path)
+		if problem, _ := nameProblem(m.Name); problem != "" {
+			c.wrong(t.line(), t.path("name"), "missing, and %s, taken from mount_path, %s: add name = \"...\"", quote(m.Name), problem)
+		}
 	}
 
 	if ok && c.paths.holds(m.Path, c.file) {
@@ -95,18 +100,20 @@ func (set *storageSet) suggest(name string) string {
 	return thereAre(set.names) + ", or add [" + dotted("storages", name) + "]"
 }
 
-// mountName checks a name that was given. It appears in commands and in file names.
-func (c *checker) mountName(t *table, name string) {
+// nameProblem says why a name cannot be a mount's, which appears in commands and messages,
+// and what to do; "" when it can.
+func nameProblem(name string) (problem, next string) {
 	switch {
 	case strings.ContainsFunc(name, unicode.IsControl):
-		t.wrong("name", "%q holds a control character: remove it", name)
+		return "holds a control character", "remove it"
 	case strings.ContainsAny(name, `/\`) || name == "." || name == "..":
-		t.wrong("name", "%s looks like a path: write a short name, as in \"ssh\"", quote(name))
+		return "looks like a path", "write a short name, as in \"ssh\""
 	case strings.TrimSpace(name) != name || strings.HasPrefix(name, "-"):
-		t.wrong("name", "%q begins or ends badly for a command line: use letters and digits there", name)
+		return "begins or ends badly for a command line", "use letters and digits there"
 	case len(name) > 100:
-		t.wrong("name", "is longer than 100 bytes: shorten it")
+		return "is longer than 100 bytes", "shorten it"
 	}
+	return "", ""
 }
 
 // prefix returns the mount's key prefix as it was given.

@@ -152,6 +152,11 @@ func (c *checker) storage(all *table, name string) (s Storage, ok bool) {
 	s.ChunkSize = t.size("chunk_size", DefaultChunkSize, MinChunkSize, MaxChunkSize)
 	s.CacheSize = t.size("cache_size", DefaultCacheSize, MinCacheSize, MaxCacheSize)
 
+	if least := minChunks * s.ChunkSize; s.CacheSize < least {
+		t.wrong("cache_size", "%s holds fewer than %d chunks of %s: write at least %s",
+			formatSize(s.CacheSize), minChunks, formatSize(s.ChunkSize), formatSize(least))
+	}
+
 	s3, dir := t.table("s3"), t.table("dir")
 	backend, _ := t.choice("backend", string(BackendS3), string(BackendMemory), string(BackendDir))
 	s.Backend = Backend(backend)
@@ -283,6 +288,10 @@ func (c *checker) dir(t *table, used bool) Dir {
 func (c *checker) localPath(t *table, key string) (string, bool) {
 	given, ok := t.str(key)
 	if !ok {
+		return "", false
+	}
+	if strings.ContainsFunc(given, unicode.IsControl) {
+		t.wrong(key, "%s holds a control character: remove it", quote(given))
 		return "", false
 	}
 	expanded, left, next := c.env.expand(given)
