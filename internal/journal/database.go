@@ -29,11 +29,9 @@ const (
 	pageSize = 2048
 
 	// checkpointBytes is about how much may be written to the WAL between two
-	// checkpoints.
+	// checkpoints. When commits that go on during them have made the WAL eight
+	// times as large, one of them keeps commits waiting.
 	checkpointBytes = 4 << 20
-	// walLimit is the size from which the WAL is not left to grow because
-	// commits go on during the checkpoint.
-	walLimit = 32 << 20
 	// checkLimit is the size of a database up to which Open looks at all of it.
 	checkLimit = 256 << 20
 )
@@ -70,7 +68,7 @@ CREATE TABLE index_objects (
 // costs as much as a transaction.
 type database struct {
 	path string
-	wal  *os.File // journal.db-wal, opened once more to sync it while commits go on
+	wal  syncer // journal.db-wal, opened once more to sync it while commits go on
 
 	// mu is held during a transaction: it guards main and the statements.
 	mu    sync.Mutex
@@ -83,12 +81,20 @@ type database struct {
 	insertUpload, deleteUpload *statement
 	setMeta, deleteMeta        *statement
 	putObject, dropObject      *statement
+	statements                 []*statement // all of them
 
 	// side checkpoints while main commits. One goroutine at a time uses it.
 	side *connection
 
+	large   int64        // how much grown may be: checkpointBytes
 	grown   atomic.Int64 // about how much was written to the WAL since the last checkpoint
 	suspect atomic.Bool  // a sync of the WAL failed, after which the system may have forgotten pages of it
+}
+
+// syncer is what sync needs of an open file.
+type syncer interface {
+	Sync() error
+	Close() error
 }
 
 // connection is a connection to SQLite.
@@ -195,7 +201,7 @@ func (s *statement) run() error {
 
 // openDatabase opens or creates the database at path.
 func openDatabase(path string) (_ *database, err error) {
-	d := &database{path: path}
+	d := &database{path: path, large: checkpointBytes}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -237,11 +243,14 @@ func openDatabase(path string) (_ *database, err error) {
 		if *s, err = d.main.prepare(sql); err != nil {
 			return nil, err
 		}
+		d.statements = append(d.statements, *s)
 	}
 	// The WAL exists since the first read, and for as long as a connection does.
-	if d.wal, err = os.OpenFile(path+"-wal", os.O_RDWR, 0); err != nil {
+	wal, err := os.OpenFile(path+"-wal", os.O_RDWR, 0)
+	if err != nil {
 		return nil, err
 	}
+	d.wal = wal
 	// Its name, and the database's, must survive a power loss as well.
 	return d, statedir.SyncDir(filepath.Dir(path))
 }
@@ -319,6 +328,11 @@ func (d *database) close() error {
 		err = d.wal.Close()
 		d.wal = nil
 	}
+	// SQLite keeps a connection open that has statements left.
+	for _, s := range d.statements {
+		err = errors.Join(err, s.Close())
+	}
+	d.statements = nil
 	for _, c := range []**connection{&d.side, &d.main} {
 		if *c != nil {
 			err = errors.Join(err, (*c).Close())
@@ -364,7 +378,7 @@ func (d *database) rollback(err error) error {
 	}
 	// A full disk has room again once the log can be written from its start.
 	if sqliteCode(err) == sqlite3.SQLITE_FULL && d.grown.Load() > 0 {
-		if checkpointed := d.main.run("PRAGMA wal_checkpoint(PASSIVE)"); checkpointed == nil {
+		if _, _, checkpointed := d.main.checkpoint("PASSIVE"); checkpointed == nil {
 			d.grown.Store(0)
 		}
 	}
@@ -469,11 +483,11 @@ func (d *database) sync() error {
 		if d.main == nil {
 			return ErrClosed
 		}
-		busy, err := d.main.number("PRAGMA wal_checkpoint(TRUNCATE)")
+		busy, _, err := d.main.checkpoint("TRUNCATE")
 		if err != nil {
 			return err
 		}
-		if busy != 0 {
+		if busy {
 			return errors.New("the log is being read by another program")
 		}
 		d.suspect.Store(false)
@@ -491,14 +505,20 @@ func (d *database) sync() error {
 // much. Commits go on meanwhile, except when the WAL does not get smaller that
 // way. A full disk is no error: the WAL holds what the database does not.
 func (d *database) checkpointWhenLarge() error {
-	if d.grown.Load() < checkpointBytes {
+	grown := d.grown.Load()
+	if grown < d.large {
 		return nil
 	}
-	frames, err := d.checkpoint()
-	if err == nil && frames > walLimit/pageSize {
+	_, frames, err := d.side.checkpoint("PASSIVE")
+	if err == nil && frames*pageSize > 8*d.large {
 		d.mu.Lock()
-		_, err = d.checkpoint()
+		grown = d.grown.Load()
+		_, _, err = d.side.checkpoint("PASSIVE")
 		d.mu.Unlock()
+	}
+	if err == nil {
+		d.grown.Add(-grown)
+		return nil
 	}
 	switch sqliteCode(err) {
 	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY:
@@ -507,39 +527,12 @@ func (d *database) checkpointWhenLarge() error {
 	return err
 }
 
-// checkpoint moves what is in the WAL to the database, as far as no commit
-// interferes, and returns the length of the WAL in pages.
-func (d *database) checkpoint() (frames int64, err error) {
-	grown := d.grown.Load()
-	err = d.side.each("PRAGMA wal_checkpoint(PASSIVE)", 3, func(row []driver.Value) error {
-		frames, _ = row[1].(int64)
+// checkpoint moves what is in the WAL to the database in the manner of mode. It
+// returns whether others kept it from ending, and the length of the WAL in pages.
+func (c *connection) checkpoint(mode string) (busy bool, frames int64, err error) {
+	err = c.each("PRAGMA wal_checkpoint("+mode+")", 3, func(row []driver.Value) error {
+		busy, frames = toInt(row[0]) != 0, toInt(row[1])
 		return nil
 	})
-	if err == nil {
-		d.grown.Add(-grown)
-	}
-	return frames, err
-}
-
-// sqliteCode returns SQLite's primary result code of err, or 0.
-func sqliteCode(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
-	}
-	return 0
-}
-
-// errorKind returns the error of this package that stands for err, or nil.
-func errorKind(err error) error {
-	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) {
-		return nil // says so itself
-	}
-	switch sqliteCode(err) {
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT:
-		return ErrDamaged
-	case sqlite3.SQLITE_FULL:
-		return ErrNoSpace
-	}
-	return nil
+	return busy, frames, err
 }

@@ -30,18 +30,6 @@ import (
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
-var (
-	// ErrNewer means that a later version of Pocket wrote the journal.
-	ErrNewer = errors.New("journal was written by a newer pocket")
-	// ErrDamaged means that the file is not a journal or is damaged. SetAside
-	// makes way for a new one.
-	ErrDamaged = errors.New("journal is damaged")
-	// ErrNoSpace means that the disk is full. What was enqueued stays queued.
-	ErrNoSpace = errors.New("no space left for the journal")
-	// ErrClosed is returned for what is asked of a journal after Close.
-	ErrClosed = errors.New("journal is closed")
-)
-
 const (
 	defaultSyncDelay = 500 * time.Millisecond
 	// retryDelay is how long after a failure the background tries again.
@@ -187,7 +175,7 @@ func Open(path string, opts Options) (*Journal, error) {
 	}
 	db, err := openDatabase(path)
 	if err != nil {
-		return nil, explain(path, err)
+		return nil, explainOpen(path, err)
 	}
 	j := &Journal{
 		path: path,
@@ -198,7 +186,7 @@ func Open(path string, opts Options) (*Journal, error) {
 		done: make(chan struct{}),
 	}
 	if err := j.recall(); err != nil {
-		return nil, explain(path, errors.Join(err, db.close()))
+		return nil, explainOpen(path, errors.Join(err, db.close()))
 	}
 	// The first operation stands for all that was found: it is not synced.
 	j.enqueued = 1
@@ -290,12 +278,4 @@ func (j *Journal) GetMeta(key string) []byte {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.meta[key]
-}
-
-// explain names the journal in err, and its kind where that is known.
-func explain(path string, err error) error {
-	if kind := errorKind(err); kind != nil {
-		return fmt.Errorf("%w: %s: %w", kind, path, err)
-	}
-	return fmt.Errorf("journal %s: %w", path, err)
 }

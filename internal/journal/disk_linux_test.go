@@ -1,0 +1,67 @@
+package journal
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// tinyDisk returns a directory on a file system of its own with size bytes.
+func tinyDisk(t *testing.T, size string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root may mount a small file system to fill")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("pocket", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skip("cannot mount a small file system to fill:", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	return dir
+}
+
+func TestJournalGoesOnWhenARealDiskHasRoomAgain(t *testing.T) {
+	dir := tinyDisk(t, "2m")
+	ballast := filepath.Join(dir, "ballast")
+	require.NoError(t, os.WriteFile(ballast, make([]byte, 1<<20), 0o600))
+	j := open(t, filepath.Join(dir, "journal.db"), Options{SyncDelay: time.Hour})
+	acknowledged := 0
+	var err error
+	for err == nil {
+		if err = j.Enqueue(large(acknowledged)).Wait(); err == nil {
+			acknowledged++
+		}
+	}
+	require.ErrorIs(t, err, ErrNoSpace)
+	require.ErrorIs(t, j.Err(), ErrNoSpace)
+	require.Greater(t, acknowledged, 5)
+
+	// A kill now loses nothing that was acknowledged, on a disk still full.
+	copied := filepath.Join(t.TempDir(), "journal.db")
+	copyJournal(t, j.path, copied, -1)
+	found := open(t, copied, Options{})
+	require.Len(t, load(t, found).Entries, acknowledged)
+
+	for range 3 {
+		require.ErrorIs(t, j.Enqueue(large(acknowledged)).Wait(), ErrNoSpace)
+		acknowledged++ // queued: it comes when there is room
+	}
+	require.NoError(t, os.Remove(ballast))
+	last := j.Enqueue(large(acknowledged + 1))
+	require.NoError(t, last.Wait())
+	require.NoError(t, j.Err())
+	require.NoError(t, j.Sync(ctx))
+	j = reopen(t, j)
+	loaded := load(t, j)
+	require.Len(t, loaded.Entries, acknowledged+2)
+	for i, e := range loaded.Entries {
+		if i < acknowledged-3 {
+			require.Equal(t, int32(i), e.Start)
+		}
+	}
+	require.NoError(t, j.Close())
+}
