@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -75,8 +76,8 @@ type storageSet struct {
 	names  []string        // all of them, the broken ones too, with the built-in one last
 	broken map[string]bool // defined, but with mistakes that are reported already
 
-	// unknown is set when the table of storages itself could not be read, which is
-	// reported already; what mounts name may then be right.
+	// unknown is set when storages could not be told, which is reported already; what
+	// mounts name may then be right.
 	unknown bool
 }
 
@@ -95,6 +96,16 @@ func (c *checker) storages(root *table) *storageSet {
 	if all != nil {
 		for _, name := range sortedKeys(all.vals) {
 			before := len(c.mistakes)
+			if slices.Contains(storageKeys, name) {
+				if _, isTable := all.vals[name].(map[string]any); !isTable {
+					all.wrong(name, "belongs to a storage, which has a name: write [storages.default] above it, or another name")
+					set.unknown = true
+					continue
+				}
+				if set.unknown {
+					continue // [storages.s3] of that storage without a name
+				}
+			}
 			s, ok := c.storage(all, name)
 			if strings.EqualFold(name, builtinMemory) {
 				builtin = true
@@ -164,9 +175,9 @@ func (c *checker) storage(all *table, name string) (s Storage, ok bool) {
 		// The Rust program took memory then, and everything written was gone at the end.
 		guess := BackendMemory
 		switch {
-		case s3 != nil:
+		case s3 != nil || t.has("bucket"):
 			guess = BackendS3
-		case dir != nil:
+		case dir != nil || t.has("path"):
 			guess = BackendDir
 		}
 		c.wrong(t.line(), t.path("backend"), "missing: add backend = %q (it can be \"s3\", \"dir\" or \"memory\")", string(guess))
