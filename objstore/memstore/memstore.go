@@ -105,6 +105,10 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 // List implements objstore.Store. The keys are those at the first step.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
+		if err := objstore.ContextError(ctx, objstore.OpList, prefix, name); err != nil {
+			yield(objstore.Info{}, err)
+			return
+		}
 		var keys []string
 		s.mu.RLock()
 		for key := range s.objects {
@@ -126,10 +130,6 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[objsto
 			if ok && !yield(o.info(key), nil) {
 				return
 			}
-		}
-		// An empty listing of a cancelled caller is not an answer either.
-		if err := objstore.ContextError(ctx, objstore.OpList, prefix, name); err != nil && len(keys) == 0 {
-			yield(objstore.Info{}, err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -80,7 +81,7 @@ func (s *Store) judgeAnswer(op string, status int, err error) (kind, detail erro
 	tell := func(hint string) error {
 		text := fmt.Sprintf("%s (%d)", code, status)
 		if message := api.ErrorMessage(); message != "" && message != code {
-			text += ": " + shorten(message, 300)
+			text += ": " + strings.TrimRight(shorten(message, 300), ". ")
 		}
 		if hint != "" {
 			text += ": " + hint

@@ -110,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
 		bucket:  cfg.Bucket,
 		name:    "s3 bucket " + strconv.Quote(cfg.Bucket),
-		keys:    &credentials{source: sdk.Credentials},
+		keys:    newCredentials(sdk.Credentials),
 		http:    newTransport(sdk.HTTPClient, cfg),
 		timeout: cfg.Timeout,
 		slots:   make(chan struct{}, cfg.MaxConns),
@@ -131,6 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			o.Region = "us-east-1"
 		}
 		o.Credentials = s.keys
+		o.HTTPSignerV4 = s.keys
 		o.HTTPClient = s.http
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 0

@@ -1,0 +1,485 @@
+package s3store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/objstore"
+	"github.com/hamflx/pocket/objstore/s3store"
+	"github.com/hamflx/pocket/objstore/storetest/s3test"
+)
+
+const noLimit = 1 << 30
+
+// calls returns one call of each method, to be tried against a server that
+// has the object "k".
+func calls(ctx context.Context, s *s3store.Store) map[string]func() error {
+	return map[string]func() error{
+		"get":          func() error { _, err := s.Get(ctx, "k", noLimit); return err },
+		"getIfChanged": func() error { _, _, err := s.GetIfChanged(ctx, "k", `"old"`, noLimit); return err },
+		"stat":         func() error { _, err := s.Stat(ctx, "k"); return err },
+		"put":          func() error { return s.Put(ctx, "k", []byte("new")) },
+		"putLarge":     func() error { return s.Put(ctx, "k", make([]byte, 3<<20)) },
+		"delete":       func() error { return s.Delete(ctx, "k") },
+		"list":         func() error { _, err := list(ctx, s); return err },
+	}
+}
+
+func list(ctx context.Context, s objstore.Store) (keys []string, err error) {
+	for info, err := range s.List(ctx, "", "") {
+		if err != nil {
+			return keys, err
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys, nil
+}
+
+func TestAnswersOfTheServiceAreToldByKind(t *testing.T) {
+	srv := s3test.New(t)
+	require.NoError(t, srv.SetObject("k", []byte("v")))
+	s := open(t, configOf(srv))
+	for _, c := range []struct {
+		status int
+		code   string
+		want   error
+	}{
+		{403, "SignatureDoesNotMatch", objstore.ErrPermission},
+		{403, "InvalidAccessKeyId", objstore.ErrPermission},
+		{403, "AccessDenied", objstore.ErrPermission},
+		{401, "Unauthorized", objstore.ErrPermission},
+		{400, "ExpiredToken", objstore.ErrPermission},
+		{404, "NoSuchBucket", objstore.ErrNoBucket},
+		{503, "SlowDown", objstore.ErrUnavailable},
+		{429, "TooManyRequests", objstore.ErrUnavailable},
+		{500, "InternalError", objstore.ErrUnavailable},
+		{502, "BadGateway", objstore.ErrUnavailable},
+		{504, "GatewayTimeout", objstore.ErrUnavailable},
+		{400, "RequestTimeout", objstore.ErrUnavailable},
+		{409, "OperationAborted", objstore.ErrUnavailable},
+		{403, "RequestTimeTooSkewed", objstore.ErrUnavailable},
+		{507, "XMinioStorageFull", objstore.ErrNoSpace},
+		{403, "QuotaExceeded", objstore.ErrNoSpace},
+		{501, "NotImplemented", objstore.ErrFailed},
+		{400, "InvalidRequest", objstore.ErrFailed},
+		{301, "PermanentRedirect", objstore.ErrFailed},
+		{400, "AuthorizationHeaderMalformed", objstore.ErrFailed},
+		{403, "SecondLevelDomainForbidden", objstore.ErrFailed},
+		{404, "SomethingElse", objstore.ErrUnavailable},
+	} {
+		srv.SetFault(s3test.Answer(c.status, c.code))
+		for name, call := range calls(t.Context(), s) {
+			err := call()
+			if name == "stat" && c.status != 404 {
+				// An answer to HEAD has the status alone to go by.
+				require.Error(t, err, "%s: %d %s", name, c.status, c.code)
+				require.NotErrorIs(t, err, objstore.ErrNotExist)
+				continue
+			}
+			require.ErrorIs(t, err, c.want, "%s: %d %s", name, c.status, c.code)
+			require.ErrorContains(t, err, `s3 bucket "pocket-test"`)
+			require.ErrorContains(t, err, c.code)
+			require.NotContains(t, err.Error(), srv.SecretAccessKey)
+			require.NotContains(t, err.Error(), "\n")
+		}
+	}
+	body, ok := srv.Object("k")
+	require.True(t, ok)
+	require.Equal(t, "v", string(body))
+}
+
+func TestWrongCredentialsSayWhatToCheck(t *testing.T) {
+	srv := s3test.New(t)
+	for _, c := range []struct{ id, secret, want string }{
+		{srv.AccessKeyID, "wrong secret", "check the secret access key"},
+		{"WRONGID", srv.SecretAccessKey, "check the access key id"},
+		{"", "", "empty"},
+	} {
+		cfg := configOf(srv)
+		cfg.Credentials = func(context.Context) (string, string, string, error) { return c.id, c.secret, "", nil }
+		for name, call := range calls(t.Context(), open(t, cfg)) {
+			err := call()
+			require.ErrorIs(t, err, objstore.ErrPermission, name)
+			require.False(t, objstore.Retryable(err))
+			if name != "stat" || c.id == "" { // HEAD: the status alone
+				require.ErrorContains(t, err, c.want, name)
+			}
+			if c.secret != "" {
+				require.NotContains(t, err.Error(), c.secret)
+			}
+		}
+	}
+}
+
+func TestCredentialsAreReadAgainOnceRefused(t *testing.T) {
+	srv := s3test.New(t)
+	cfg := configOf(srv)
+	secret := "outdated"
+	reads := 0
+	cfg.Credentials = func(context.Context) (string, string, string, error) {
+		reads++
+		return srv.AccessKeyID, secret, "", nil
+	}
+	s := open(t, cfg)
+	require.ErrorIs(t, s.Put(t.Context(), "k", nil), objstore.ErrPermission)
+	secret = srv.SecretAccessKey
+	require.NoError(t, s.Put(t.Context(), "k", nil))
+	require.NoError(t, s.Put(t.Context(), "k", nil))
+	require.Equal(t, 2, reads)
+}
+
+func TestCredentialsThatCannotBeReadAreErrPermission(t *testing.T) {
+	srv := s3test.New(t)
+	cfg := configOf(srv)
+	failure := errors.New(`profile "work" is missing`)
+	cfg.Credentials = func(context.Context) (string, string, string, error) { return "", "", "", failure }
+	s := open(t, cfg)
+	_, err := s.Get(t.Context(), "k", noLimit)
+	require.ErrorIs(t, err, objstore.ErrPermission)
+	require.ErrorContains(t, err, failure.Error())
+
+	failure = fmt.Errorf("key ring: %w", objstore.ErrUnavailable)
+	_, err = s.Get(t.Context(), "k", noLimit)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+}
+
+func TestMissingBucketIsErrNoBucket(t *testing.T) {
+	srv := s3test.New(t)
+	cfg := configOf(srv)
+	cfg.Bucket = "no-such-bucket"
+	for name, call := range calls(t.Context(), open(t, cfg)) {
+		err := call()
+		require.ErrorIs(t, err, objstore.ErrNoBucket, name)
+		require.ErrorContains(t, err, "no-such-bucket", name)
+	}
+}
+
+// What answers in the place of S3 has not been asked for the object.
+func TestAnswersThatAreNotOfS3AreErrUnavailable(t *testing.T) {
+	srv := s3test.New(t)
+	s := open(t, configOf(srv))
+	for _, status := range []int{200, 204, 302, 404, 503} {
+		srv.SetFault(s3test.Page(status))
+		for name, call := range calls(t.Context(), s) {
+			if name == "delete" && status < 300 {
+				continue // there is nothing in the answer to tell by, and nothing is lost
+			}
+			err := call()
+			require.ErrorIs(t, err, objstore.ErrUnavailable, "%s: %d", name, status)
+		}
+	}
+}
+
+func TestBodyThatDoesNotArriveWholeIsAnError(t *testing.T) {
+	srv := s3test.New(t)
+	for _, size := range []int{10, 100_000, 1 << 20} {
+		require.NoError(t, srv.SetObject("k", make([]byte, size)))
+		s := open(t, configOf(srv))
+		for name, fault := range map[string]s3test.Fault{
+			"nothing": s3test.CutBody(0), "half": s3test.CutBody(size / 2), "all but one": s3test.CutBody(size - 1),
+			"reset": s3test.ResetBody(size / 2), "no answer": s3test.Reset(),
+		} {
+			srv.SetFault(s3test.On(s3test.GetObject, fault))
+			body, err := s.Get(t.Context(), "k", noLimit)
+			require.ErrorIs(t, err, objstore.ErrUnavailable, name)
+			require.Empty(t, body, name)
+			_, _, err = s.GetIfChanged(t.Context(), "k", "", noLimit)
+			require.ErrorIs(t, err, objstore.ErrUnavailable, name)
+		}
+	}
+}
+
+// raw answers with hand-written HTTP on a server of its own.
+func raw(t *testing.T, answer string) *s3store.Store {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 4096))
+			conn.Write([]byte(strings.ReplaceAll(answer, "\n", "\r\n")))
+			conn.Close()
+		}
+	}()
+	return open(t, s3store.Config{Bucket: "b-u-c", Endpoint: "http://" + listener.Addr().String(),
+		Credentials: func(context.Context) (string, string, string, error) { return "id", "secret", "", nil }})
+}
+
+func TestBodyWithoutALengthIsRefusedUnlessItsEndIsMarked(t *testing.T) {
+	_, err := raw(t, "HTTP/1.1 200 OK\nETag: \"x\"\nConnection: close\n\nhello").Get(t.Context(), "k", noLimit)
+	require.ErrorIs(t, err, objstore.ErrUnavailable, "it may have been cut")
+
+	body, err := raw(t, "HTTP/1.1 200 OK\nETag: \"x\"\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n").Get(t.Context(), "k", 5)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(body))
+	_, err = raw(t, "HTTP/1.1 200 OK\nETag: \"x\"\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n").Get(t.Context(), "k", 4)
+	require.ErrorIs(t, err, objstore.ErrTooLarge)
+	_, err = raw(t, "HTTP/1.1 200 OK\nETag: \"x\"\nTransfer-Encoding: chunked\n\n5\nhello\n").Get(t.Context(), "k", noLimit)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+}
+
+func TestListingThatCannotBeTrustedIsAnError(t *testing.T) {
+	listing := func(inner string) error {
+		body := "<?xml version=\"1.0\"?><ListBucketResult><Name>b-u-c</Name><MaxKeys>1000</MaxKeys>" + inner + "</ListBucketResult>"
+		_, err := list(t.Context(), raw(t, fmt.Sprintf("HTTP/1.1 200 OK\nContent-Length: %d\n\n%s", len(body), body)))
+		return err
+	}
+	require.NoError(t, listing("<IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents><Contents><Key>folder/</Key></Contents>"))
+	require.ErrorIs(t, listing("<Contents><Key>b</Key></Contents><Contents><Key>a</Key></Contents>"), objstore.ErrCorrupt)
+	require.ErrorIs(t, listing("<EncodingType>url</EncodingType><Contents><Key>%zz</Key></Contents>"), objstore.ErrCorrupt)
+	require.ErrorIs(t, listing("<IsTruncated>true</IsTruncated><Contents><Key>a</Key></Contents>"), objstore.ErrCorrupt)
+	require.ErrorIs(t, listing("<IsTruncated>true</IsTruncated><NextContinuationToken>same</NextContinuationToken><Contents><Key>a</Key></Contents>"), objstore.ErrCorrupt,
+		"the same page again and again")
+	require.ErrorIs(t, listing("<Contents><Key>"+strings.Repeat("endless", 3<<20)+"</Key></Contents>"), objstore.ErrUnavailable, "endless")
+}
+
+func TestEncodedKeysOfAListingAreDecoded(t *testing.T) {
+	body := "<ListBucketResult><Name>b-u-c</Name><EncodingType>url</EncodingType><Contents><Key>a%2Fb+c%2B%E3%83%9D</Key></Contents></ListBucketResult>"
+	keys, err := list(t.Context(), raw(t, fmt.Sprintf("HTTP/1.1 200 OK\nContent-Length: %d\n\n%s", len(body), body)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"a/b c+\u30dd"}, keys)
+}
+
+func TestListThatFailsHalfWayIsAnErrorAndRetryGoesOn(t *testing.T) {
+	srv := s3test.New(t)
+	var want []string
+	for i := range 2100 {
+		want = append(want, fmt.Sprintf("data/%04d", i))
+		require.NoError(t, srv.SetObject(want[i], nil))
+	}
+	s := open(t, configOf(srv))
+
+	srv.SetFault(s3test.On(s3test.ListObjectsV2, s3test.After(1, s3test.Answer(503, "SlowDown"))))
+	keys, err := list(t.Context(), s)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.Equal(t, want[:1000], keys, "what was listed holds")
+
+	requests := 0
+	srv.SetFault(s3test.When(func(*http.Request) bool { requests++; return requests%2 == 0 }, s3test.CutBody(500)))
+	keys, err = list(t.Context(), objstore.WithRetry(s, objstore.RetryPolicy{MinWait: time.Microsecond}))
+	require.NoError(t, err)
+	require.Equal(t, want, keys)
+	require.Equal(t, 5, requests)
+}
+
+func TestServerGoneIsErrUnavailableUntilItIsBack(t *testing.T) {
+	ctx := t.Context()
+	srv := s3test.New(t)
+	s := open(t, configOf(srv))
+	require.NoError(t, s.Put(ctx, "k", []byte("kept")))
+	for range 2 {
+		srv.Stop()
+		for name, call := range calls(ctx, s) {
+			err := call()
+			require.ErrorIs(t, err, objstore.ErrUnavailable, name)
+			require.ErrorContains(t, err, "refused", name)
+		}
+		require.NoError(t, srv.Restart())
+		body, err := s.Get(ctx, "k", noLimit)
+		require.NoError(t, err)
+		require.Equal(t, "kept", string(body))
+	}
+
+	srv.Stop()
+	var once sync.Once
+	retry := objstore.WithRetry(s, objstore.RetryPolicy{MinWait: time.Millisecond, Budget: -1, Observe: func(err error) {
+		if err != nil {
+			once.Do(func() { err = srv.Restart() })
+		}
+	}})
+	require.NoError(t, retry.Put(ctx, "k", []byte("again")))
+}
+
+func TestLostAnswerOfAPutIsMadeGoodByRepeatingIt(t *testing.T) {
+	srv := s3test.New(t)
+	s := open(t, configOf(srv))
+	srv.SetFault(s3test.On(s3test.PutObject, s3test.Times(1, s3test.LoseAnswer())))
+	require.ErrorIs(t, s.Put(t.Context(), "k", []byte("v")), objstore.ErrUnavailable)
+	body, ok := srv.Object("k")
+	require.True(t, ok, "it was written all the same")
+	require.Equal(t, "v", string(body))
+	require.NoError(t, s.Put(t.Context(), "k", []byte("v")))
+}
+
+func TestRequestThatStandsStillIsGivenUp(t *testing.T) {
+	srv := s3test.New(t)
+	require.NoError(t, srv.SetObject("k", make([]byte, 1<<20)))
+	cfg := configOf(srv)
+	cfg.Timeout = 50 * time.Millisecond
+	s := open(t, cfg)
+	for name, fault := range map[string]s3test.Fault{"no answer": s3test.Hang(nil), "half a body": s3test.StallBody(100)} {
+		srv.SetFault(s3test.When(func(r *http.Request) bool { return r.Method == http.MethodGet }, fault))
+		for _, call := range []string{"get", "list"} {
+			err := calls(t.Context(), s)[call]()
+			require.ErrorIs(t, err, objstore.ErrUnavailable, "%s: %s", name, call)
+			require.NotErrorIs(t, err, context.DeadlineExceeded, "that is for the caller's own")
+			require.NotErrorIs(t, err, context.Canceled)
+		}
+	}
+	srv.SetFault(s3test.On(s3test.PutObject, s3test.Hang(nil)))
+	err := s.Put(t.Context(), "k", []byte("v"))
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, "stood still")
+}
+
+func TestCancelledCallReturnsAtOnceAndLeavesTheBodyAlone(t *testing.T) {
+	srv := s3test.New(t)
+	s := open(t, configOf(srv))
+	arrived := make(chan struct{}, 16)
+	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		arrived <- struct{}{}
+		s3test.Hang(nil)(w, r, next)
+	})
+	for name := range calls(t.Context(), s) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- calls(ctx, s)[name]() }()
+		<-arrived
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled, name)
+	}
+
+	// The race detector sees a client that still reads the body.
+	body := bytes.Repeat([]byte("x"), 1<<20)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-arrived; cancel() }()
+	require.ErrorIs(t, s.Put(ctx, "k", body), context.Canceled)
+	clear(body)
+}
+
+func TestRequestsAtOnceAreLimited(t *testing.T) {
+	srv := s3test.New(t)
+	cfg := configOf(srv)
+	cfg.MaxConns = 3
+	s := open(t, cfg)
+	require.NoError(t, srv.SetObject("k", []byte("v")))
+
+	var now, most atomic.Int64
+	three := make(chan struct{})
+	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if n == 3 {
+			select {
+			case <-three:
+			default:
+				close(three)
+			}
+		}
+		<-three // so that the first three are at work at once
+		next.ServeHTTP(w, r)
+	})
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for range 20 {
+		wg.Go(func() {
+			if _, err := s.Get(t.Context(), "k", noLimit); err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	require.Zero(t, failed.Load())
+	require.EqualValues(t, 3, most.Load())
+
+	// Waiting for a slot ends with the caller's context.
+	release := make(chan struct{})
+	defer close(release)
+	arrived := make(chan struct{}, 3)
+	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		arrived <- struct{}{}
+		s3test.Hang(release)(w, r, next)
+	})
+	for range 3 {
+		wg.Go(func() { s.Get(t.Context(), "k", noLimit) })
+		<-arrived
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.Get(ctx, "k", noLimit)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestConfiguredCredentialsStayOutOfTheEnvironment(t *testing.T) {
+	srv := s3test.New(t)
+	before := os.Environ()
+	require.NoError(t, open(t, configOf(srv)).Put(t.Context(), "k", []byte("v")))
+	require.Equal(t, before, os.Environ())
+}
+
+// isolate hides the machine's own AWS configuration.
+func isolate(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+		"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
+		if value, ok := os.LookupEnv(name); ok {
+			require.NoError(t, os.Unsetenv(name))
+			t.Cleanup(func() { os.Setenv(name, value) })
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	t.Setenv("AWS_CONFIG_FILE", none)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", none)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+func TestDefaultChainReadsTheEnvironment(t *testing.T) {
+	isolate(t)
+	srv := s3test.New(t)
+	cfg := s3store.Config{Bucket: srv.Bucket, Endpoint: srv.Endpoint}
+	_, err := open(t, cfg).Get(t.Context(), "k", noLimit)
+	require.ErrorIs(t, err, objstore.ErrPermission)
+	require.ErrorContains(t, err, "no credentials found")
+	require.Zero(t, srv.Count(s3test.GetObject))
+
+	t.Setenv("AWS_ACCESS_KEY_ID", srv.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", srv.SecretAccessKey)
+	require.NoError(t, open(t, cfg).Put(t.Context(), "k", nil))
+
+	t.Setenv("AWS_ENDPOINT_URL", srv.Endpoint)
+	s := open(t, s3store.Config{Bucket: srv.Bucket})
+	require.NoError(t, s.Put(t.Context(), "k", nil))
+	require.Equal(t, "s3 "+srv.Endpoint+" "+srv.Bucket, s.Identity())
+}
+
+func TestClockThatIsWrongIsCorrectedByTheNextAttempt(t *testing.T) {
+	srv := s3test.New(t)
+	s := open(t, configOf(srv))
+	var dates []string
+	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		dates = append(dates, r.Header.Get("X-Amz-Date"))
+		if len(dates) == 1 {
+			w.Header().Set("Date", time.Now().Add(-3*time.Hour).UTC().Format(http.TimeFormat))
+			s3test.Answer(403, "RequestTimeTooSkewed")(w, r, next)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	require.NoError(t, objstore.WithRetry(s, objstore.RetryPolicy{MinWait: time.Microsecond}).Put(t.Context(), "k", nil))
+	require.GreaterOrEqual(t, len(dates), 2)
+	first, err := time.Parse("20060102T150405Z", dates[0])
+	require.NoError(t, err)
+	second, err := time.Parse("20060102T150405Z", dates[1])
+	require.NoError(t, err)
+	require.Greater(t, first.Sub(second), 2*time.Hour, "signed with the service's time")
+}
