@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
@@ -57,6 +58,9 @@ func (b *bucket) NotExist(err error) bool { return errors.Is(err, objstore.ErrNo
 type localIndex struct {
 	journal *journal.Journal
 	dir     string
+
+	mu     sync.Mutex
+	listed map[string]journal.IndexObject // what List yielded and Get was not asked for yet; guarded by mu
 }
 
 const snapshotSuffix = ".loro"
@@ -72,6 +76,12 @@ func (l *localIndex) known(ctx context.Context) bool {
 func (l *localIndex) List(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for o, err := range l.journal.IndexObjects(ctx) {
+			l.mu.Lock()
+			if l.listed == nil {
+				l.listed = make(map[string]journal.IndexObject)
+			}
+			l.listed[o.Key] = o
+			l.mu.Unlock()
 			if !yield(o.Key, err) || err != nil {
 				return
 			}
@@ -79,20 +89,31 @@ func (l *localIndex) List(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
+// Get returns a kept object: usually one that was just listed, so that reading all of
+// them reads the journal once.
 func (l *localIndex) Get(ctx context.Context, key string) ([]byte, error) {
-	for o, err := range l.journal.IndexObjects(ctx) {
-		if err != nil {
-			return nil, err
+	l.mu.Lock()
+	o, found := l.listed[key]
+	delete(l.listed, key)
+	l.mu.Unlock()
+	if !found {
+		for kept, err := range l.journal.IndexObjects(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			if found = kept.Key == key; found {
+				o = kept
+				break
+			}
 		}
-		if o.Key != key {
-			continue
-		}
-		if o.File == "" {
-			return o.Body, nil
-		}
-		return os.ReadFile(filepath.Join(l.dir, o.File))
 	}
-	return nil, fmt.Errorf("%s is not kept on this machine", key)
+	switch {
+	case !found:
+		return nil, fmt.Errorf("%s is not kept on this machine", key)
+	case o.File == "":
+		return o.Body, nil
+	}
+	return os.ReadFile(filepath.Join(l.dir, o.File))
 }
 
 func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
