@@ -116,6 +116,13 @@ func (l *localIndex) Get(ctx context.Context, key string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(l.dir, o.File))
 }
 
+// forget drops what was listed and not asked for.
+func (l *localIndex) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listed = nil
+}
+
 func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
 	object := journal.IndexObject{Key: key, Body: body, Size: int64(len(body))}
 	if hash, ok := strings.CutPrefix(key, loroindex.ObjectPrefix); ok {

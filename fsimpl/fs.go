@@ -194,6 +194,7 @@ func (fs *FS) open(ctx context.Context) (err error) {
 // load opens the index from the store or, when that cannot be reached, from what
 // this machine knows of it.
 func (fs *FS) load(ctx context.Context, local *localIndex) error {
+	defer local.forget()
 	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now}
 	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
