@@ -1,0 +1,161 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// When the disk of the local state is full, writers get ENOSPC, what was closed before
+// stays, and all goes on when there is room again.
+func TestFullDiskOfLocalState(t *testing.T) {
+	needMounts(t)
+	needRoot(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	config := []string{b.storage("store"), mountTable("files", "store")}
+	mountTmpfs(t, dataHome(m.root), 48<<20)
+	ballast := filepath.Join(dataHome(m.root), "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := m.up(config...)
+	b.Stop() // nothing can leave
+
+	want := make(files)
+	fill := func(upTo int) error {
+		t.Helper()
+		for i := range upTo {
+			name, body := fmt.Sprint("file ", len(want)), payload(uint64(len(want)), 700_000)
+			if err := pieces(p.at("files", name), os.O_CREATE|os.O_EXCL, 0, body); err != nil {
+				if i == 0 && upTo > 100 {
+					t.Fatalf("the first write fails: %v", err)
+				}
+				return err
+			}
+			want[name] = body
+		}
+		return nil
+	}
+	check := func() {
+		t.Helper()
+		for name, body := range want {
+			got, err := freshFile(p.at("files", name))
+			if err != nil || string(got) != string(body) {
+				t.Fatalf("%s was closed before the disk was full: %d of %d bytes, %v", name, len(got), len(body), err)
+			}
+		}
+	}
+	if err := fill(1000); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("writing to a full disk gives %v, not ENOSPC", err)
+	}
+	if len(want) < 10 {
+		t.Errorf("only %d files fit", len(want))
+	}
+	check()
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	// The file that did not fit may be there, empty or in part; it can be written now.
+	if err := os.Remove(p.at("files", fmt.Sprint("file ", len(want)))); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := fill(5); err != nil {
+		t.Fatalf("there is room again, but: %v", err)
+	}
+	if err := fill(1000); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("writing to a full disk gives %v, not ENOSPC", err)
+	}
+	check()
+	if err := os.Remove(p.at("files", fmt.Sprint("file ", len(want)))); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+
+	// A process that dies with a full disk: the next one has it all.
+	p.kill()
+	p = m.restart()
+	check()
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	p = newMachine(t).up(config...)
+	check()
+	for _, name := range dirNames(t, p.at("files")) {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s was removed", name)
+		}
+	}
+	p.stop()
+}
+
+// A start with a full disk is one line, and nothing is written.
+func TestStartWithFullDisk(t *testing.T) {
+	needMounts(t)
+	needRoot(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	m.configure(b.storage("store"), mountTable("bad", "store"))
+	mountTmpfs(t, dataHome(m.root), 64<<10)
+	f, err := os.Create(filepath.Join(dataHome(m.root), "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	p := m.start()
+	if code := p.wait(); code != exitError {
+		t.Errorf("it ends with code %d, not %d", code, exitError)
+	}
+	lines := p.stderr.lines()
+	if len(lines) == 0 || len(lines) > 2 { // the log has a line of its own
+		t.Fatalf("not one line:\n%s", indent(p.said()))
+	}
+	last := lines[len(lines)-1]
+	for _, part := range []string{"pocket: ", "bad", "no space left", dataHome(m.root)} {
+		if !strings.Contains(last, part) {
+			t.Errorf("%q does not say %q", last, part)
+		}
+	}
+	if objects := b.contents(); len(objects) > 0 {
+		t.Errorf("written into the bucket: %d objects", len(objects))
+	}
+	if err := unix.Unmount(dataHome(m.root), unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Without FUSE pocket says what to do and changes nothing.
+func TestWithoutFUSE(t *testing.T) {
+	needMounts(t)
+	needRoot(t)
+	t.Parallel()
+	m := newMachine(t)
+	b := newBucket(t)
+	m.configure(b.storage("store"), mountTable("files", "store"))
+	before := m.snapshot()
+	cmd := childCommand("without", program)
+	cmd.Env = append([]string{asChild + "=without"}, m.env...)
+	p := m.startCommand(cmd)
+	p.expectEnd(exitError)
+	line := p.oneLine()
+	if !strings.Contains(line, "/dev/fuse") || !strings.Contains(line, "modprobe") {
+		t.Errorf("%q does not say what is missing and what to do", line)
+	}
+	m.unchanged(before)
+	if requests := b.answered(); requests > 0 {
+		t.Errorf("it made %d requests", requests)
+	}
+}

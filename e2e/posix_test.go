@@ -1,0 +1,900 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	children["append"] = appender
+	children["map"] = mapper
+}
+
+// The rules of POSIX, through a real mount. What the cases leave behind must be the
+// same after a restart and on another machine.
+func TestPOSIX(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	config := []string{dirStorage("store", newFolder(t)), mountTable("files", "store")}
+	m := newMachine(t)
+	p := m.up(config...)
+	t.Run("cases", func(t *testing.T) { posix(t, p.at("files"), false) })
+	left := readTree(t, p.at("files"))
+	p.stop()
+	if t.Failed() {
+		return
+	}
+	p = m.restart()
+	sameTree(t, left, readTree(t, p.at("files")))
+	p.stop()
+	p = newMachine(t).up(config...)
+	sameTree(t, left, readTree(t, p.at("files")))
+	p.stop()
+}
+
+// The cases are right about POSIX when this system's own file system passes them.
+func TestPOSIXCasesAgainstPlainDirectory(t *testing.T) {
+	t.Parallel()
+	posix(t, newFolder(t), true)
+}
+
+// posix runs the cases, each in a directory of its own.
+func posix(t *testing.T, root string, plain bool) {
+	for _, c := range []struct {
+		name string
+		run  func(t *testing.T, dir string)
+	}{
+		{"unlink of open file", unlinkOpen},
+		{"rename over open file", renameOverOpen},
+		{"rename", renames},
+		{"rename of directory with open files", renameOpenDir},
+		{"append from two processes", appendTwice},
+		{"truncate", truncates},
+		{"sparse", sparse},
+		{"write at any offset", anyOffset},
+		{"mmap", mapShared},
+		{"symlink", symlinkCases},
+		{"mode and owner", modes},
+		{"times", times},
+		{"readdir while names change", readdirChanging},
+		{"names", namesOfAllSorts},
+		{"directories", directories},
+		{"special files", special},
+		{"open flags", openFlags},
+		{"errors", errorCases},
+		{"fsync", fsyncs},
+		{"exchange and no replace", renameFlags},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(root, c.name)
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			c.run(t, dir)
+		})
+	}
+	if plain {
+		return
+	}
+	t.Run("hard link", func(t *testing.T) {
+		writeFile(t, filepath.Join(root, "a"), "a")
+		fails(t, os.Link(filepath.Join(root, "a"), filepath.Join(root, "b")), syscall.EPERM)
+	})
+	t.Run("statfs", func(t *testing.T) {
+		var st unix.Statfs_t
+		must(t, unix.Statfs(root, &st))
+		if st.Namelen != 255 || st.Bavail == 0 || st.Blocks < st.Bavail {
+			t.Errorf("statfs says %+v", st)
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fails(t *testing.T, err error, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("gives %v, not %v", err, want)
+	}
+}
+
+func gone(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", path, err)
+	}
+}
+
+// holds compares a file's bytes and size.
+func holds(t *testing.T, path, want string) {
+	t.Helper()
+	if got := readFile(t, path); got != want {
+		t.Errorf("%s holds %d bytes %.60q, not %d bytes %.60q; the first %d are right", filepath.Base(path), len(got), got, len(want), want, common([]byte(got), []byte(want)))
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != int64(len(want)) {
+		t.Errorf("%s: stat says %v, %v", filepath.Base(path), info, err)
+	}
+}
+
+func open(t *testing.T, path string, flags int) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, flags, 0o644)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// at reads all of an open file.
+func allOf(t *testing.T, f *os.File) string {
+	t.Helper()
+	body, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
+	must(t, err)
+	return string(body)
+}
+
+func unlinkOpen(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	writeFile(t, path, "before")
+	f := open(t, path, os.O_RDWR)
+	second := open(t, path, os.O_RDONLY)
+	must(t, os.Remove(path))
+	gone(t, path)
+	if names := dirNames(t, dir); len(names) > 0 {
+		t.Errorf("the directory shows %q", names)
+	}
+	if got := allOf(t, f); got != "before" {
+		t.Errorf("reading after the unlink gives %q", got)
+	}
+	_, err := f.WriteAt([]byte(" and after"), 6)
+	must(t, err)
+	if got := allOf(t, second); got != "before and after" {
+		t.Errorf("another handle reads %q", got)
+	}
+	must(t, f.Truncate(3))
+	info, err := f.Stat()
+	must(t, err)
+	if info.Size() != 3 {
+		t.Errorf("after the truncate the size is %d", info.Size())
+	}
+	if n := info.Sys().(*syscall.Stat_t).Nlink; n != 0 && n != 1 {
+		t.Errorf("it has %d links", n)
+	}
+	must(t, f.Chmod(0o600))
+	must(t, f.Sync())
+	// The name is free, and what is made there is another file.
+	writeFile(t, path, "new")
+	if got := allOf(t, f); got != "bef" {
+		t.Errorf("the old file reads %q", got)
+	}
+	must(t, f.Close())
+	must(t, second.Close())
+	holds(t, path, "new")
+	// The directory of an unlinked open file can go.
+	sub := filepath.Join(dir, "sub")
+	must(t, os.Mkdir(sub, 0o755))
+	g := open(t, filepath.Join(sub, "file"), os.O_RDWR|os.O_CREATE)
+	must(t, os.Remove(filepath.Join(sub, "file")))
+	must(t, os.Remove(sub))
+	_, err = g.Write([]byte("still"))
+	must(t, err)
+	if got := allOf(t, g); got != "still" {
+		t.Errorf("a file whose directory is gone reads %q", got)
+	}
+}
+
+func renameOverOpen(t *testing.T, dir string) {
+	target, source := filepath.Join(dir, "target"), filepath.Join(dir, "source")
+	writeFile(t, target, "old")
+	writeFile(t, source, "new")
+	f := open(t, target, os.O_RDWR)
+	g := open(t, source, os.O_RDWR)
+	must(t, os.Rename(source, target))
+	gone(t, source)
+	holds(t, target, "new")
+	_, err := f.WriteAt([]byte("er and older"), 3)
+	must(t, err)
+	if got := allOf(t, f); got != "older and older" {
+		t.Errorf("the file that was replaced reads %q", got)
+	}
+	_, err = g.WriteAt([]byte("er"), 3)
+	must(t, err)
+	must(t, g.Close())
+	must(t, f.Close())
+	holds(t, target, "newer")
+	// As editors save.
+	for i := range 5 {
+		writeFile(t, target+".tmp", fmt.Sprint("version ", i))
+		must(t, os.Rename(target+".tmp", target))
+	}
+	holds(t, target, "version 4")
+}
+
+func renames(t *testing.T, dir string) {
+	at := func(name string) string { return filepath.Join(dir, name) }
+	writeFile(t, at("a"), "a")
+	must(t, os.Rename(at("a"), at("a"))) // onto itself
+	holds(t, at("a"), "a")
+	must(t, os.Mkdir(at("empty"), 0o755))
+	writeFile(t, at("full/x"), "x")
+	writeFile(t, at("tree/sub/y"), "y")
+	fails(t, os.Rename(at("nothing"), at("b")), syscall.ENOENT)
+	fails(t, syscall.Rename(at("a"), at("empty")), syscall.EISDIR)
+	fails(t, syscall.Rename(at("empty"), at("a")), syscall.ENOTDIR)
+	if err := syscall.Rename(at("tree"), at("full")); err != syscall.ENOTEMPTY && err != syscall.EEXIST {
+		t.Errorf("a rename over a full directory gives %v", err)
+	}
+	fails(t, syscall.Rename(at("tree"), at("tree/sub/tree")), syscall.EINVAL)
+	must(t, syscall.Rename(at("tree"), at("empty"))) // over an empty directory
+	holds(t, at("empty/sub/y"), "y")
+	must(t, os.Rename(at("empty/sub"), at("full/moved")))
+	holds(t, at("full/moved/y"), "y")
+	must(t, os.Rename(at("a"), at("A"))) // only the case
+	if names := fmt.Sprint(dirNames(t, dir)); names != "[A empty full]" {
+		t.Errorf("left are %v", names)
+	}
+}
+
+func renameOpenDir(t *testing.T, dir string) {
+	writeFile(t, filepath.Join(dir, "old/sub/file"), "before")
+	f := open(t, filepath.Join(dir, "old/sub/file"), os.O_RDWR)
+	created := open(t, filepath.Join(dir, "old/sub/created"), os.O_RDWR|os.O_CREATE)
+	must(t, os.Rename(filepath.Join(dir, "old"), filepath.Join(dir, "new")))
+	_, err := f.WriteAt([]byte(", after"), 6)
+	must(t, err)
+	_, err = created.WriteString("made before, written after")
+	must(t, err)
+	must(t, f.Chmod(0o640))
+	must(t, f.Close())
+	must(t, created.Close())
+	gone(t, filepath.Join(dir, "old"))
+	holds(t, filepath.Join(dir, "new/sub/file"), "before, after")
+	holds(t, filepath.Join(dir, "new/sub/created"), "made before, written after")
+}
+
+// appender appends numbered lines to a file, opened anew for some of them.
+func appender(args []string) error {
+	who, lines := args[1], args[2]
+	n, err := strconv.Atoi(lines)
+	if err != nil {
+		return err
+	}
+	var f *os.File
+	for i := range n {
+		if i%50 == 0 {
+			if f != nil {
+				if err := f.Close(); err != nil {
+					return err
+				}
+			}
+			if f, err = os.OpenFile(args[0], os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintf(f, "%s %06d %s\n", who, i, strings.Repeat(who, i%90)); err != nil {
+			return err
+		}
+	}
+	return f.Close()
+}
+
+func appendTwice(t *testing.T, dir string) {
+	path := filepath.Join(dir, "log")
+	const lines = 400
+	one, two := startChild(t, "append", path, "a", fmt.Sprint(lines)), startChild(t, "append", path, "b", fmt.Sprint(lines))
+	one.finish()
+	two.finish()
+	next := map[string]int{}
+	for line := range strings.Lines(readFile(t, path)) {
+		who, _, _ := strings.Cut(line, " ")
+		i := next[who]
+		if want := fmt.Sprintf("%s %06d %s\n", who, i, strings.Repeat(who, i%90)); line != want {
+			t.Fatalf("line %d of %s is %q", i, who, line)
+		}
+		next[who]++
+	}
+	if next["a"] != lines || next["b"] != lines {
+		t.Errorf("lines are %v, not %d each", next, lines)
+	}
+}
+
+func truncates(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	body := string(payload(1, 9<<20)) // more than two chunks
+	writeFile(t, path, body)
+	for _, size := range []int64{9<<20 - 1, 8 << 20, 5<<20 + 17, 4 << 20, 4096, 100, 0} {
+		must(t, os.Truncate(path, size))
+		holds(t, path, body[:size])
+	}
+	writeFile(t, path, body[:1000])
+	must(t, os.Truncate(path, 5<<20))
+	holds(t, path, body[:1000]+string(make([]byte, 5<<20-1000)))
+	must(t, os.Truncate(path, 500))
+	must(t, os.Truncate(path, 2000)) // what was cut off does not come back
+	holds(t, path, body[:500]+string(make([]byte, 1500)))
+
+	f := open(t, path, os.O_RDWR)
+	_, err := f.WriteAt([]byte("open"), 1998)
+	must(t, err)
+	must(t, f.Truncate(2001))
+	must(t, os.Truncate(path, 2000))
+	must(t, f.Truncate(2002))
+	if got := allOf(t, f); got != body[:500]+string(make([]byte, 1498))+"op\x00\x00" {
+		t.Errorf("an open file that was truncated from both sides holds %d bytes, at the end %q", len(got), got[len(got)-8:])
+	}
+	fails(t, syscall.Truncate(path, -1), syscall.EINVAL)
+	fails(t, os.Truncate(dir, 0), syscall.EISDIR)
+	fails(t, os.Truncate(path+"x", 0), syscall.ENOENT)
+}
+
+func sparse(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	f := open(t, path, os.O_RDWR|os.O_CREATE)
+	const far = 10<<30 + 12345
+	_, err := f.WriteAt([]byte("far"), far)
+	must(t, err)
+	_, err = f.WriteAt([]byte("near"), 100)
+	must(t, err)
+	check := func() {
+		t.Helper()
+		info, err := f.Stat()
+		must(t, err)
+		if info.Size() != far+3 {
+			t.Errorf("the size is %d", info.Size())
+		}
+		if blocks := info.Sys().(*syscall.Stat_t).Blocks; blocks*512 > 64<<20 {
+			t.Errorf("a hole of 10 GiB takes %d blocks", blocks)
+		}
+		buf := make([]byte, 200)
+		_, err = f.ReadAt(buf, 50)
+		must(t, err)
+		if want := append(append(make([]byte, 50), "near"...), make([]byte, 146)...); !bytes.Equal(buf, want) {
+			t.Errorf("at 50 it reads %q", buf)
+		}
+		for _, off := range []int64{1 << 20, 5 << 30, far - 200} {
+			_, err = f.ReadAt(buf, off)
+			must(t, err)
+			if !bytes.Equal(buf, make([]byte, 200)) {
+				t.Errorf("the hole at %d reads %q", off, buf)
+			}
+		}
+		n, err := f.ReadAt(buf, far)
+		if n != 3 || err != io.EOF || string(buf[:3]) != "far" {
+			t.Errorf("at the end it reads %d bytes, %v, %q", n, err, buf[:n])
+		}
+	}
+	check()
+	must(t, f.Close())
+	f = open(t, path, os.O_RDONLY)
+	check()
+	must(t, os.Truncate(path, 5000)) // or comparing takes long
+}
+
+func anyOffset(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	f := open(t, path, os.O_RDWR|os.O_CREATE)
+	var model []byte
+	const chunk = 4 << 20
+	for i, at := range []struct{ off, n int }{{0, 10}, {chunk - 5, 10}, {chunk, 4096}, {2*chunk - 1, 2}, {100, 70_000}, {chunk / 2, chunk}, {3, 1}, {2 * chunk, 0}, {2*chunk + 777, 300_001}, {0, 4096}} {
+		body := payload(uint64(i), at.n)
+		n, err := f.WriteAt(body, int64(at.off))
+		if n != at.n || err != nil {
+			t.Fatalf("write of %d at %d: %d, %v", at.n, at.off, n, err)
+		}
+		if end := at.off + at.n; at.n > 0 && end > len(model) {
+			model = append(model, make([]byte, end-len(model))...)
+		}
+		copy(model[min(at.off, len(model)):], body)
+		if i == 5 {
+			must(t, f.Sync())
+		}
+		if got := allOf(t, f); got != string(model) {
+			t.Fatalf("after write %d: %d bytes, %d are right, should be %d", i, len(got), common([]byte(got), model), len(model))
+		}
+	}
+	must(t, f.Close())
+	holds(t, path, string(model))
+	g := open(t, path, os.O_RDWR) // again, on committed chunks
+	copy(model[chunk-2:], "over the border")
+	_, err := g.WriteAt([]byte("over the border"), chunk-2)
+	must(t, err)
+	must(t, g.Close())
+	holds(t, path, string(model))
+}
+
+// mapper maps a file, changes its bytes through the mapping and tells what it sees.
+func mapper(args []string) error {
+	f, err := os.OpenFile(args[0], os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(mem); i += 5000 {
+		mem[i] ^= 0xff
+	}
+	if err := unix.Msync(mem, unix.MS_SYNC); err != nil {
+		return err
+	}
+	for i := 1; i < len(mem); i += 5000 { // these are written back by munmap and close
+		mem[i] ^= 0xff
+	}
+	return errors.Join(unix.Munmap(mem), f.Close())
+}
+
+func mapShared(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	body := payload(4, 5<<20)
+	writeFile(t, path, string(body))
+	startChild(t, "map", path).finish()
+	for i := 0; i < len(body); i += 5000 {
+		body[i] ^= 0xff
+	}
+	for i := 1; i < len(body); i += 5000 {
+		body[i] ^= 0xff
+	}
+	holds(t, path, string(body))
+	// Two mappings of two files opened twice see each other.
+	f, g := open(t, path, os.O_RDWR), open(t, path, os.O_RDWR)
+	one, err := unix.Mmap(int(f.Fd()), 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	two, err := unix.Mmap(int(g.Fd()), 0, 8192, unix.PROT_READ, unix.MAP_SHARED)
+	must(t, err)
+	copy(one[4090:], "across a page")
+	if got := string(two[4090:4103]); got != "across a page" {
+		t.Errorf("the other mapping shows %q", got)
+	}
+	must(t, unix.Munmap(one))
+	must(t, unix.Munmap(two))
+	must(t, f.Close())
+	must(t, g.Close())
+	copy(body[4090:], "across a page")
+	holds(t, path, string(body))
+}
+
+func symlinkCases(t *testing.T, dir string) {
+	at := func(name string) string { return filepath.Join(dir, name) }
+	writeFile(t, at("target"), "content")
+	for link, target := range map[string]string{"link": "target", "dangling": "no/such/thing", "absolute": at("target"), "long": strings.Repeat("x/", 1500) + "y", "ünï": "цель", "loop": "loop"} {
+		must(t, os.Symlink(target, at(link)))
+		got, err := os.Readlink(at(link))
+		if err != nil || got != target {
+			t.Errorf("%s points to %.80q, %v", link, got, err)
+		}
+		info, err := os.Lstat(at(link))
+		must(t, err)
+		if info.Mode()&fs.ModeSymlink == 0 || info.Size() != int64(len(target)) {
+			t.Errorf("%s is %v with %d bytes", link, info.Mode(), info.Size())
+		}
+	}
+	holds(t, at("link"), "content")
+	_, err := os.ReadFile(at("dangling"))
+	fails(t, err, syscall.ENOENT)
+	_, err = os.ReadFile(at("loop"))
+	fails(t, err, syscall.ELOOP)
+	fails(t, os.Symlink("x", at("link")), syscall.EEXIST)
+	must(t, os.Rename(at("link"), at("moved")))
+	must(t, os.Remove(at("absolute")))
+	holds(t, at("target"), "content")
+	_, err = os.Readlink(at("target"))
+	fails(t, err, syscall.EINVAL)
+	must(t, os.Remove(at("long"))) // an absolute path on one machine is none on another
+}
+
+func modes(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	writeFile(t, path, "x")
+	for _, mode := range []fs.FileMode{0, 0o777, 0o4755, 0o2711, 0o1644, 0o640} {
+		must(t, syscall.Chmod(path, uint32(mode)))
+		var st syscall.Stat_t
+		must(t, syscall.Lstat(path, &st))
+		if got := st.Mode & 0o7777; got != uint32(mode) {
+			t.Errorf("mode is %o, not %o", got, mode)
+		}
+	}
+	sub := filepath.Join(dir, "sub")
+	must(t, os.Mkdir(sub, 0o750))
+	must(t, syscall.Chmod(sub, 0o1770))
+	info, err := os.Stat(sub)
+	must(t, err)
+	if info.Mode() != fs.ModeDir|fs.ModeSticky|0o770 {
+		t.Errorf("the directory's mode is %v", info.Mode())
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "created"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o444)
+	must(t, err)
+	_, err = f.WriteString("a read-only file can be written by whom created it")
+	must(t, err)
+	must(t, f.Close())
+	if os.Geteuid() != 0 {
+		return
+	}
+	must(t, os.Chown(path, 12345, 54321))
+	must(t, os.Chown(path, -1, 777))
+	info, err = os.Stat(path)
+	must(t, err)
+	if got := owner(info); got != "12345:777" {
+		t.Errorf("the owner is %s", got)
+	}
+	must(t, os.Symlink("file", path+".link"))
+	must(t, os.Lchown(path+".link", 1, 2))
+	info, err = os.Lstat(path + ".link")
+	must(t, err)
+	if got := owner(info); got != "1:2" {
+		t.Errorf("the link's owner is %s", got)
+	}
+	// A directory with setgid hands its group down.
+	shared := filepath.Join(dir, "shared")
+	must(t, os.Mkdir(shared, 0o755))
+	must(t, os.Chown(shared, 0, 4321))
+	must(t, syscall.Chmod(shared, 0o2775))
+	must(t, os.Mkdir(filepath.Join(shared, "sub"), 0o755))
+	writeFile(t, filepath.Join(shared, "file"), "x")
+	for _, name := range []string{"sub", "file"} {
+		info, err := os.Stat(filepath.Join(shared, name))
+		must(t, err)
+		if got := owner(info); got != "0:4321" {
+			t.Errorf("%s in a setgid directory belongs to %s", name, got)
+		}
+		if info.IsDir() && info.Mode()&fs.ModeSetgid == 0 {
+			t.Errorf("%s in a setgid directory has mode %v", name, info.Mode())
+		}
+	}
+}
+
+func times(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	writeFile(t, path, "x")
+	for _, when := range []time.Time{time.Unix(0, 0), time.Unix(1_234_567_890, 123_456_000), time.Unix(-1_000_000, 0), time.Unix(5_000_000_000, 999_999_000)} {
+		must(t, os.Chtimes(path, when, when))
+		info, err := os.Stat(path)
+		must(t, err)
+		if !info.ModTime().Equal(when) {
+			t.Errorf("time of change is %v, not %v", info.ModTime().UTC(), when.UTC())
+		}
+	}
+	// Nanoseconds are cut to microseconds, never rounded up.
+	must(t, os.Chtimes(path, time.Unix(1, 1), time.Unix(1_000_000_000, 999_999_999)))
+	info, err := os.Stat(path)
+	must(t, err)
+	if got := info.ModTime().UnixMicro(); got != 1_000_000_000_999_999 {
+		t.Errorf("time of change is %d us", got)
+	}
+	// UTIME_OMIT leaves, UTIME_NOW sets.
+	before := time.Now()
+	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_OMIT}}, 0))
+	info, err = os.Stat(path)
+	must(t, err)
+	if got := info.ModTime().UnixMicro(); got != 1_000_000_000_999_999 {
+		t.Errorf("UTIME_OMIT changed the time to %v", info.ModTime())
+	}
+	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}, 0))
+	info, err = os.Stat(path)
+	must(t, err)
+	if info.ModTime().Before(before.Add(-time.Second)) || info.ModTime().After(time.Now().Add(time.Second)) {
+		t.Errorf("UTIME_NOW set %v", info.ModTime())
+	}
+	// Writing moves the time on; reading and a rename do not.
+	old := time.Unix(1_000_000_000, 0)
+	must(t, os.Chtimes(path, old, old))
+	readFile(t, path)
+	must(t, os.Rename(path, path+"2"))
+	info, err = os.Stat(path + "2")
+	must(t, err)
+	if !info.ModTime().Equal(old) {
+		t.Errorf("a rename changed the time to %v", info.ModTime())
+	}
+	f := open(t, path+"2", os.O_WRONLY)
+	_, err = f.WriteString("y")
+	must(t, err)
+	must(t, f.Close())
+	info, err = os.Stat(path + "2")
+	must(t, err)
+	if info.ModTime().Before(before.Add(-time.Second)) {
+		t.Errorf("a write left the time at %v", info.ModTime())
+	}
+	// A time set while the file is open stays when it is closed: tar and cp -p do so.
+	f = open(t, path+"3", os.O_WRONLY|os.O_CREATE)
+	_, err = f.WriteString("body")
+	must(t, err)
+	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path+"3", []unix.Timespec{{Sec: 5}, {Sec: 6}}, 0))
+	must(t, f.Close())
+	info, err = os.Stat(path + "3")
+	must(t, err)
+	if info.ModTime().Unix() != 6 {
+		t.Errorf("close changed the time that was set to %v", info.ModTime())
+	}
+	// A change in a directory is a change of the directory.
+	must(t, os.Chtimes(dir, old, old))
+	writeFile(t, filepath.Join(dir, "new"), "x")
+	info, err = os.Stat(dir)
+	must(t, err)
+	if info.ModTime().Equal(old) {
+		t.Error("creating a file left the directory's time")
+	}
+	must(t, os.Symlink("x", path+".link"))
+	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path+".link", []unix.Timespec{{Sec: 5}, {Sec: 6}}, unix.AT_SYMLINK_NOFOLLOW))
+	info, err = os.Lstat(path + ".link")
+	must(t, err)
+	if info.ModTime().Unix() != 6 {
+		t.Errorf("the link's time is %v", info.ModTime())
+	}
+}
+
+// Whoever reads a directory sees each name that stays exactly once, whatever comes and
+// goes meanwhile.
+func readdirChanging(t *testing.T, dir string) {
+	const stay = 1500
+	for i := range stay {
+		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("stay ", i)), nil, 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("go ", i)), nil, 0o644))
+	}
+	d, err := os.Open(dir)
+	must(t, err)
+	defer d.Close()
+	seen := make(map[string]int)
+	for i := 0; ; i++ {
+		names, err := d.Readdirnames(100)
+		for _, n := range names {
+			seen[n]++
+		}
+		if err == io.EOF {
+			break
+		}
+		must(t, err)
+		for k := range 60 {
+			j := i*60 + k
+			if j >= stay {
+				continue
+			}
+			must(t, os.Remove(filepath.Join(dir, fmt.Sprint("go ", j))))
+			must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("come ", j)), nil, 0o644))
+		}
+	}
+	for i := range stay {
+		if n := seen[fmt.Sprint("stay ", i)]; n != 1 {
+			t.Fatalf("a file that stays was listed %d times", n)
+		}
+	}
+	for name, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was listed %d times", name, n)
+		}
+	}
+	_, err = d.Seek(0, io.SeekStart) // rewinddir looks anew
+	must(t, err)
+	names, err := d.Readdirnames(-1)
+	must(t, err)
+	if now := dirNames(t, dir); len(names) != len(now) {
+		t.Errorf("after rewinding %d names, there are %d", len(names), len(now))
+	}
+	// rm -rf of it all.
+	must(t, os.RemoveAll(dir))
+}
+
+func namesOfAllSorts(t *testing.T, dir string) {
+	names := []string{
+		strings.Repeat("n", 255), strings.Repeat("ü", 127), strings.Repeat("語", 85), strings.Repeat("🎒", 63),
+		"a b", " leading", "trailing ", "trailing.", "...", "-", "new\nline", "tab\t", "\x01", "\\", "a\\b", "\"", "'", "*?<>|:", "CON", "nul.txt", "%41", "~", ".fuse_hidden0001",
+		"\u00e9", "e\u0301", // one look, two names
+		"K", "\u212a", "straße", "STRASSE", "a", "A", "\u202egnp.exe", "\ufeff", "\U0010ffff",
+	}
+	for _, n := range names {
+		writeFile(t, filepath.Join(dir, n), "content of "+n)
+	}
+	listed := make(map[string]bool)
+	for _, n := range dirNames(t, dir) {
+		listed[n] = true
+	}
+	for _, n := range names {
+		if !listed[n] {
+			t.Errorf("%q is not listed", n)
+		}
+		holds(t, filepath.Join(dir, n), "content of "+n)
+	}
+	if len(listed) != len(names) {
+		t.Errorf("%d names, %d listed", len(names), len(listed))
+	}
+	for _, n := range []string{strings.Repeat("n", 256), strings.Repeat("ü", 128)} {
+		long := filepath.Join(dir, n)
+		_, err := os.Create(long)
+		fails(t, err, syscall.ENAMETOOLONG)
+		fails(t, os.Mkdir(long, 0o755), syscall.ENAMETOOLONG)
+		fails(t, os.Rename(filepath.Join(dir, "a"), long), syscall.ENAMETOOLONG)
+		fails(t, os.Symlink("x", long), syscall.ENAMETOOLONG)
+		_, err = os.Lstat(long)
+		fails(t, err, syscall.ENAMETOOLONG)
+	}
+}
+
+func directories(t *testing.T, dir string) {
+	sub := filepath.Join(dir, "sub")
+	must(t, os.Mkdir(sub, 0o755))
+	fails(t, os.Mkdir(sub, 0o755), syscall.EEXIST)
+	writeFile(t, filepath.Join(sub, "file"), "x")
+	if err := syscall.Rmdir(sub); err != syscall.ENOTEMPTY && err != syscall.EEXIST {
+		t.Errorf("removing a full directory gives %v", err)
+	}
+	fails(t, syscall.Unlink(sub), syscall.EISDIR)
+	fails(t, syscall.Rmdir(filepath.Join(sub, "file")), syscall.ENOTDIR)
+	fails(t, syscall.Rmdir(filepath.Join(dir, "nothing")), syscall.ENOENT)
+	must(t, os.Remove(filepath.Join(sub, "file")))
+	d := open(t, sub, os.O_RDONLY)
+	must(t, os.Remove(sub))
+	if names, err := d.Readdirnames(-1); len(names) > 0 {
+		t.Errorf("a removed directory lists %q, %v", names, err)
+	}
+	_, err := os.Create(filepath.Join(sub, "file"))
+	fails(t, err, syscall.ENOENT)
+	deep := dir
+	for range 60 {
+		deep = filepath.Join(deep, "deep")
+	}
+	must(t, os.MkdirAll(deep, 0o755))
+	writeFile(t, filepath.Join(deep, "file"), "deep")
+	holds(t, filepath.Join(deep, "file"), "deep")
+	info, err := os.Stat(dir)
+	must(t, err)
+	again, err := os.Stat(filepath.Join(deep, strings.Repeat("../", 60)))
+	must(t, err)
+	if !os.SameFile(info, again) {
+		t.Error("60 directories up is another directory")
+	}
+}
+
+func special(t *testing.T, dir string) {
+	path := filepath.Join(dir, "fifo")
+	must(t, syscall.Mkfifo(path, 0o600))
+	info, err := os.Lstat(path)
+	must(t, err)
+	if info.Mode() != fs.ModeNamedPipe|0o600 {
+		t.Errorf("the fifo is %v", info.Mode())
+	}
+	done := make(chan error, 1)
+	go func() { done <- os.WriteFile(path, []byte("through the pipe"), 0) }()
+	holds := readFile(t, path)
+	must(t, <-done)
+	if holds != "through the pipe" {
+		t.Errorf("the fifo gives %q", holds)
+	}
+	socket := filepath.Join(dir, "socket")
+	must(t, syscall.Mknod(socket, syscall.S_IFSOCK|0o600, 0))
+	info, err = os.Lstat(socket)
+	must(t, err)
+	if info.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("the socket is %v", info.Mode())
+	}
+	must(t, syscall.Mknod(filepath.Join(dir, "regular"), syscall.S_IFREG|0o640, 0))
+	writeFile(t, filepath.Join(dir, "regular"), "made by mknod")
+}
+
+func openFlags(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	_, err := os.OpenFile(path, os.O_RDWR, 0)
+	fails(t, err, syscall.ENOENT)
+	f := open(t, path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
+	_, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0)
+	fails(t, err, syscall.EEXIST)
+	_, err = f.WriteString("some content")
+	must(t, err)
+	g := open(t, path, os.O_TRUNC|os.O_WRONLY)
+	if got := allOf(t, f); got != "" {
+		t.Errorf("after O_TRUNC the other handle reads %q", got)
+	}
+	_, err = g.WriteString("new")
+	must(t, err)
+	must(t, g.Close())
+	must(t, f.Close())
+	holds(t, path, "new")
+	// O_TRUNC alone is a change.
+	open(t, path, os.O_TRUNC|os.O_RDWR).Close()
+	holds(t, path, "")
+	a := open(t, path, os.O_APPEND|os.O_RDWR)
+	b := open(t, path, os.O_RDWR)
+	for i := range 3 {
+		_, err = a.WriteString("a")
+		must(t, err)
+		info, err := b.Stat()
+		must(t, err)
+		_, err = b.WriteAt([]byte("b"), info.Size())
+		must(t, err)
+		if got := allOf(t, a); got != strings.Repeat("ab", i+1) {
+			t.Errorf("appending and writing in turn gives %q", got)
+		}
+	}
+	r := open(t, path, os.O_RDONLY)
+	_, err = r.WriteString("x")
+	fails(t, err, syscall.EBADF)
+	_, err = open(t, path, os.O_WRONLY).Read(make([]byte, 1))
+	fails(t, err, syscall.EBADF)
+	_, err = os.OpenFile(dir, os.O_WRONLY, 0)
+	fails(t, err, syscall.EISDIR)
+	_, err = os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	fails(t, err, syscall.ENOTDIR)
+}
+
+func errorCases(t *testing.T, dir string) {
+	path := filepath.Join(dir, "file")
+	writeFile(t, path, "x")
+	_, err := os.Create(filepath.Join(path, "below"))
+	fails(t, err, syscall.ENOTDIR)
+	_, err = os.Stat(filepath.Join(path, "below"))
+	fails(t, err, syscall.ENOTDIR)
+	_, err = os.ReadDir(path)
+	fails(t, err, syscall.ENOTDIR)
+	_, err = os.ReadFile(filepath.Join(dir, "missing"))
+	fails(t, err, syscall.ENOENT)
+	fails(t, os.Chmod(filepath.Join(dir, "missing"), 0o600), syscall.ENOENT)
+	fails(t, os.Mkdir(filepath.Join(dir, "no", "parent"), 0o755), syscall.ENOENT)
+	_, err = os.ReadFile(dir)
+	fails(t, err, syscall.EISDIR)
+	f := open(t, path, os.O_RDWR)
+	_, err = f.WriteAt([]byte("x"), 1<<62)
+	fails(t, err, syscall.EFBIG)
+	if n, err := f.ReadAt(make([]byte, 10), 1<<40); n != 0 || err != io.EOF {
+		t.Errorf("reading behind the end gives %d, %v", n, err)
+	}
+	holds(t, path, "x")
+}
+
+func fsyncs(t *testing.T, dir string) {
+	f := open(t, filepath.Join(dir, "file"), os.O_RDWR|os.O_CREATE)
+	for i := range 10 {
+		_, err := f.WriteString(strings.Repeat("x", i*1000))
+		must(t, err)
+		must(t, f.Sync())
+		must(t, unix.Fdatasync(int(f.Fd())))
+	}
+	d := open(t, dir, os.O_RDONLY)
+	must(t, d.Sync())
+	must(t, f.Close())
+	holds(t, filepath.Join(dir, "file"), strings.Repeat("x", 45_000))
+}
+
+func renameFlags(t *testing.T, dir string) {
+	at := func(name string) string { return filepath.Join(dir, name) }
+	writeFile(t, at("a"), "a")
+	writeFile(t, at("b"), "b")
+	// libfuse 2 knows no flags: then the system says that it does not, and nothing
+	// may have happened.
+	err := unix.Renameat2(unix.AT_FDCWD, at("a"), unix.AT_FDCWD, at("b"), unix.RENAME_NOREPLACE)
+	if err != unix.EEXIST && err != unix.EINVAL && err != unix.ENOSYS {
+		t.Errorf("RENAME_NOREPLACE over a file gives %v", err)
+	}
+	holds(t, at("a"), "a")
+	holds(t, at("b"), "b")
+	switch err := unix.Renameat2(unix.AT_FDCWD, at("a"), unix.AT_FDCWD, at("b"), unix.RENAME_EXCHANGE); err {
+	case nil:
+		holds(t, at("a"), "b")
+		holds(t, at("b"), "a")
+	case unix.EINVAL, unix.ENOSYS:
+		holds(t, at("a"), "a")
+		holds(t, at("b"), "b")
+	default:
+		t.Errorf("RENAME_EXCHANGE gives %v", err)
+	}
+}

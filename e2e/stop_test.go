@@ -1,0 +1,192 @@
+//go:build linux
+
+package e2e
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A file that is written right before pocket is stopped is in the store, whatever
+// stops it.
+func TestWaysToStop(t *testing.T) {
+	needMounts(t)
+	for _, way := range []struct {
+		name string
+		stop func(t *testing.T, p *process, terminal *os.File)
+	}{
+		{"Ctrl-C", func(t *testing.T, p *process, terminal *os.File) { write(t, terminal, "\x03") }},
+		{"ENTER", func(t *testing.T, p *process, terminal *os.File) { write(t, terminal, "\n") }},
+		{"terminal closed", func(t *testing.T, p *process, terminal *os.File) { terminal.Close() }},
+		{"SIGINT", func(t *testing.T, p *process, _ *os.File) { p.interrupt() }},
+		{"SIGTERM", func(t *testing.T, p *process, _ *os.File) { terminate(p.cmd.Process) }},
+		{"unmounted from outside", func(t *testing.T, p *process, _ *os.File) { unmount(t, p.at("files")) }},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			config := []string{dirStorage("store", newFolder(t)), mountTable("files", "store")}
+			m.configure(config...)
+			master, slave := openTerminal(t)
+			cmd := m.command()
+			ownTerminal(cmd, slave)
+			p := m.startCommand(cmd)
+			slave.Close()
+			p.waitMounts()
+			writeFile(t, p.at("files", "file"), "written before the stop")
+			way.stop(t, p, master)
+			p.expectEnd(exitOK)
+
+			p = newMachine(t).up(config...)
+			if got := readFile(t, p.at("files", "file")); got != "written before the stop" {
+				t.Errorf("after the restart the file is %q", got)
+			}
+			p.stop()
+		})
+	}
+}
+
+func write(t *testing.T, terminal *os.File, text string) {
+	t.Helper()
+	if _, err := terminal.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unmount is what a user does.
+func unmount(t *testing.T, path string) {
+	t.Helper()
+	if said, err := exec.Command(fusermount(), "-u", path).CombinedOutput(); err != nil {
+		t.Fatalf("fusermount -u %s: %v: %s", path, err, said)
+	}
+}
+
+// Input that ends, or was never there, stops nothing: services have none.
+func TestInputThatEndsDoesNotStop(t *testing.T) {
+	needMounts(t)
+	for _, c := range []struct {
+		name    string
+		prepare func(t *testing.T, cmd *exec.Cmd)
+	}{
+		{"dev null", func(t *testing.T, cmd *exec.Cmd) { cmd.Stdin = nil }},
+		{"closed", func(t *testing.T, cmd *exec.Cmd) {
+			cmd.Path = "/bin/sh"
+			cmd.Args = append([]string{"sh", "-c", `exec "$0" "$@" <&-`, program}, cmd.Args[1:]...)
+		}},
+		{"pipe that ends", func(t *testing.T, cmd *exec.Cmd) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { r.Close() })
+			cmd.Stdin = r
+			w.Close()
+		}},
+		{"pipe with lines", func(t *testing.T, cmd *exec.Cmd) { cmd.Stdin = strings.NewReader("\n\n\n") }},
+		{"file", func(t *testing.T, cmd *exec.Cmd) {
+			f, err := os.Open("/etc/passwd")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			cmd.Stdin = f
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			m.configure(mountTable("files", "memory"))
+			cmd := m.command()
+			c.prepare(t, cmd)
+			p := m.startCommand(cmd)
+			p.waitMounts()
+			writeTree(t, p.at("files"), 1, 60)
+			sameTree(t, readTree(t, p.at("files")), readTree(t, p.at("files")))
+			if p.hasEnded() {
+				t.Fatal("it has stopped")
+			}
+			p.stop()
+		})
+	}
+}
+
+// Unmounting one mount from outside ends that one, with all it has in the store, and
+// no other.
+func TestUnmountFromOutsideEndsOneMount(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	first, second := mountTable("first", "store", `prefix = "1/"`), mountTable("second", "store", `prefix = "2/"`)
+	m := newMachine(t)
+	p := m.up(b.storage("store"), first, second)
+	writeTree(t, p.at("first"), 1, 40)
+	writeTree(t, p.at("second"), 2, 40)
+	want := readTree(t, p.at("first"))
+	before := b.answered()
+	unmount(t, p.at("first"))
+	b.waitPut(before, "1/index/head") // the last that it writes
+
+	other := newMachine(t)
+	q := other.up(b.storage("store"), first)
+	sameTree(t, want, readTree(t, q.at("first")))
+	q.stop()
+
+	writeFile(t, p.at("second", "later"), "goes on")
+	p.stop()
+	p = newMachine(t).up(b.storage("store"), second)
+	if got := readFile(t, p.at("second", "later")); got != "goes on" {
+		t.Errorf("the other mount's file is %q", got)
+	}
+	p.stop()
+}
+
+// Files that programs have open do not keep pocket from stopping, and what was
+// written to them is kept.
+func TestStopWithOpenFiles(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	config := []string{dirStorage("store", newFolder(t)), mountTable("files", "store")}
+	p := m.up(config...)
+	f, err := os.Create(p.at("files", "open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.WriteString(f, "written, not closed"); err != nil {
+		t.Fatal(err)
+	}
+	p.interrupt()
+	p.wait()
+	if left := mountsBelow(m.root); len(left) > 0 {
+		t.Errorf("left mounted: %v", left)
+	}
+	if _, err := f.WriteString("more"); err == nil {
+		t.Error("writing goes on after the end")
+	}
+	p = newMachine(t).up(config...)
+	if got := readFile(t, p.at("files", "open")); got != "written, not closed" {
+		t.Errorf("after the restart the file is %q", got)
+	}
+	p.stop()
+}
+
+// A process that was started with signals ignored, as nohup and shells do, stops all
+// the same.
+func TestStopsThoughSignalWasIgnored(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	m.configure(mountTable("files", "memory"))
+	cmd := m.command()
+	cmd.Path = "/bin/sh"
+	cmd.Args = []string{"sh", "-c", `trap "" INT; exec "$0"`, program}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p := m.startCommand(cmd)
+	p.waitMounts()
+	p.stop()
+}

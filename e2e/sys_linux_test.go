@@ -1,0 +1,262 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const exeSuffix = ""
+
+// environment is what pocket's processes get: nothing of the developer's.
+func environment(root string) []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + filepath.Join(root, "home"),
+		"XDG_CONFIG_HOME=" + configHome(root),
+		"XDG_DATA_HOME=" + dataHome(root),
+		"AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+func configHome(root string) string { return filepath.Join(root, "config") }
+func dataHome(root string) string   { return filepath.Join(root, "data") }
+
+// whyNoMounts says what is missing to mount, or nothing.
+func whyNoMounts() string {
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Sprintf("no mounts here: %v", err)
+	}
+	f.Close()
+	if fusermount() == "" {
+		return "no mounts here: fusermount is not installed"
+	}
+	return ""
+}
+
+// fusermount returns the program by which users unmount.
+func fusermount() string {
+	for _, name := range []string{"fusermount", "fusermount3"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// group keeps the terminal's Ctrl-C from pocket: the test decides.
+func group(cmd *exec.Cmd) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
+}
+
+// detach lets a process outlive this one.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) }
+func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
+
+// dump makes a Go program write its stacks and end.
+func dump(p *os.Process) { p.Signal(syscall.SIGQUIT) }
+
+// dropCache makes the kernel forget a file's pages.
+func dropCache(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+
+// mountsBelow returns what is mounted in a directory, the innermost first.
+func mountsBelow(dir string) (points []string) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 {
+			continue
+		}
+		point := unescape(fields[4])
+		if strings.HasPrefix(point, dir+"/") {
+			points = append(points, point)
+		}
+	}
+	slices.Reverse(points)
+	return points
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// unmountBelow takes out of sight whatever is mounted in a directory.
+func unmountBelow(dir string) error {
+	var errs []error
+	for _, point := range mountsBelow(dir) {
+		if os.Geteuid() == 0 {
+			if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+				errs = append(errs, fmt.Errorf("unmount %s: %w", point, err))
+			}
+			continue
+		}
+		if said, err := exec.Command(fusermount(), "-u", "-z", point).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("unmount %s: %w: %s", point, err, said))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// killBelow kills the processes whose program lies in a directory.
+func killBelow(dir string) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
+		if err == nil && strings.HasPrefix(exe, dir+"/") {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// watchRSS returns a channel that gives, when the process has ended, the most memory
+// it had resident, in bytes. (What wait4 tells includes this process's, from before exec.)
+func (p *process) watchRSS() <-chan int64 {
+	peak := make(chan int64, 1)
+	path := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
+	go func() {
+		var last int64
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if status, err := os.ReadFile(path); err == nil {
+				last = max(last, highWater(string(status)))
+			}
+			select {
+			case <-tick.C:
+			case <-p.ended:
+				peak <- last
+				return
+			}
+		}
+	}()
+	return peak
+}
+
+// highWater finds the peak of resident memory, in bytes, in a /proc/PID/status.
+func highWater(status string) int64 {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// needRoot skips a test that only root can do.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a tmpfs")
+	}
+}
+
+// mountTmpfs mounts a small file system in memory at a new directory.
+func mountTmpfs(t *testing.T, dir string, bytes int64) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
+		t.Fatalf("mount a tmpfs: %v", err)
+	}
+}
+
+// openTerminal returns both ends of a new pseudo terminal.
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slave.Close() })
+	return master, slave
+}
+
+// ownTerminal makes a terminal on stdin the command's own, as a shell does.
+func ownTerminal(cmd *exec.Cmd, slave *os.File) {
+	cmd.Stdin = slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+}
+
+func init() { children["without"] = runWithoutDevice }
+
+// runWithoutDevice runs a command in a mount namespace whose /dev lacks fuse.
+func runWithoutDevice(args []string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/dev", "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "urandom": 9, "random": 8} {
+		if err := unix.Mknod("/dev/"+name, unix.S_IFCHR|0o666, int(unix.Mkdev(1, minor))); err != nil {
+			return err
+		}
+	}
+	return syscall.Exec(args[0], args, os.Environ())
+}
+
+// symlinks says whether users of this system can make symbolic links.
+const symlinks = true
+
+// owner returns the owner of a file in words.
+func owner(info os.FileInfo) string {
+	stat := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%d:%d", stat.Uid, stat.Gid)
+}
