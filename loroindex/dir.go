@@ -90,8 +90,14 @@ func (v *view) unalias(n Node) {
 	}
 }
 
-// settle decides the names of all groups that changed.
+// settle decides the names of all groups that changed. Merging directories may
+// need them read, which brings groups of its own: they wait for their turn.
 func (x *Index) settle() {
+	if x.settling {
+		return
+	}
+	x.settling = true
+	defer func() { x.settling = false }()
 	for len(x.dirty) > 0 {
 		for key := range x.dirty {
 			delete(x.dirty, key)
@@ -351,6 +357,9 @@ func (x *Index) adopt(id loro.TreeID) Node {
 	d := decodeInfo(info)
 	if !d.kindKnown && x.tree.ChildCount(id) > 0 {
 		d.kind = Dir // whatever it is, what is in it must not be out of reach
+		if !d.moded {
+			d.mode = defaultMode(Dir)
+		}
 	}
 	n := x.newNode(d.kind)
 	x.setID(n, id)

@@ -61,6 +61,7 @@ type decodedInfo struct {
 	rare             rare
 	more             bool // holds keys, or a kind, unknown here
 	kindKnown        bool
+	moded            bool // mode is in the value
 }
 
 // decodeInfo reads an info value. Everything is optional and what has another
@@ -68,7 +69,6 @@ type decodedInfo struct {
 // node.
 func decodeInfo(v loro.Value) decodedInfo {
 	d := decodedInfo{mode: defaultMode(File), rare: plain}
-	modeSet := false
 	for key, val := range v.Entries() {
 		switch key {
 		case infoKind:
@@ -78,7 +78,7 @@ func decodeInfo(v loro.Value) decodedInfo {
 			}
 		case infoMode:
 			if i, ok := val.AsInt(); ok {
-				d.mode, modeSet = uint16(i&0o7777), true
+				d.mode, d.moded = uint16(i&0o7777), true
 			}
 		case infoAttr:
 			if i, ok := val.AsInt(); ok {
@@ -107,7 +107,7 @@ func decodeInfo(v loro.Value) decodedInfo {
 			d.more = true
 		}
 	}
-	if !modeSet {
+	if !d.moded {
 		d.mode = defaultMode(d.kind)
 	}
 	d.changed = max(d.changed, d.created)

@@ -178,8 +178,8 @@ func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
 	}
 	parent, place := x.tree.Parent(id)
 	if place != loro.Live {
-		if n != NoNode && place == loro.Hidden {
-			x.hide(n, parent)
+		if place == loro.Hidden {
+			x.hide(id, n, parent)
 		}
 		return
 	}
@@ -189,6 +189,9 @@ func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
 			return // in a directory nobody looked into
 		}
 		p = x.reach(parent)
+		if x.at(n).flags&fPlaced != 0 {
+			return // by reading what was on the way
+		}
 	}
 	d := x.canon(p)
 	if x.at(d).kind != Dir {
@@ -211,17 +214,23 @@ func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
 	x.listed(d, now)
 }
 
-// hide puts a node under a directory that is out of sight itself.
-func (x *Index) hide(n Node, parent loro.TreeID) {
-	p := x.find(parent)
-	if p != NoNode {
+// hide puts a node under a directory that is out of sight itself. When the
+// view has read that directory, it stays complete, for when it comes back.
+func (x *Index) hide(id loro.TreeID, n Node, parent loro.TreeID) {
+	if p := x.find(parent); p != NoNode {
 		p = x.canon(p)
 		if pd := x.at(p); pd.kind == Dir && x.dirs[pd.dir].read {
+			if n == NoNode {
+				n = x.adopt(id)
+			}
+			delete(x.floating, n)
 			x.place(n, p, x.givenIn(n))
 			return
 		}
 	}
-	x.floating[n] = struct{}{}
+	if n != NoNode {
+		x.floating[n] = struct{}{}
+	}
 }
 
 // resurface places nodes that were under an unknown directory which is in sight

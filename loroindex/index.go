@@ -232,7 +232,7 @@ func (x *Index) lookup(parent Node, name string) (Entry, Node, error) {
 	if n == NoNode {
 		return Entry{}, NoNode, notExist{name}
 	}
-	return x.entry(n), NoNode, nil
+	return x.describe(n), NoNode, nil
 }
 
 // notExist is ErrNotExist with a name: a lookup that finds nothing is common
@@ -260,7 +260,7 @@ func (x *Index) FoldLookup(parent Node, name string) (e Entry, err error) {
 		}
 		for n := x.dirs[x.at(d).dir].first; n != NoNode; n = x.at(n).next {
 			if equalFold(x.nameOf(n), name) {
-				e, err = x.entry(n), nil
+				e, err = x.describe(n), nil
 				return NoNode
 			}
 		}
@@ -296,12 +296,16 @@ func (x *Index) stat(n Node) (Entry, error) {
 	if !x.known(n) {
 		return Entry{}, fmt.Errorf("node %d: %w", n, ErrNotExist)
 	}
-	n = x.canon(n)
+	return x.describe(x.canon(n)), nil
+}
+
+// describe is entry, with the number of entries also of a directory not read.
+func (x *Index) describe(n Node) Entry {
 	e := x.entry(n)
 	if nd := x.at(n); nd.kind == Dir && !x.dirs[nd.dir].read {
 		e.Children = x.childCount(n)
 	}
-	return e, nil
+	return e
 }
 
 // childCount counts the entries of a directory not yet read, in the document.

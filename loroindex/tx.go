@@ -167,6 +167,9 @@ func (t *Tx) apply() (Op, error) {
 	for _, s := range t.saved {
 		x.regroupLater(s.n)
 	}
+	for _, n := range t.made {
+		x.regroupLater(n)
+	}
 	x.settle()
 	return op, nil
 }
@@ -226,9 +229,18 @@ func (t *Tx) rollback() {
 		x.setRare(s.n, s.rare)
 		nd.parent = s.was.parent
 	}
+	// Where a node was is where the document has it. What the view had when it
+	// was saved may come of a merge this transaction brought about.
 	for _, s := range t.saved {
-		if s.n != Root && s.was.flags&fPlaced != 0 {
-			x.place(s.n, s.was.parent, s.given)
+		if s.n == Root {
+			continue
+		}
+		id, place := x.tree.Parent(x.id(s.n))
+		switch {
+		case s.was.flags&fPlaced != 0:
+			x.place(s.n, x.canon(x.find(id)), s.given)
+		case place == loro.Hidden:
+			x.floating[s.n] = struct{}{}
 		}
 	}
 	for _, s := range t.saved {

@@ -93,6 +93,7 @@ type view struct {
 	groups   map[nameKey][]Node   // given names of more than one placed node
 	blocked  map[nameKey]nameKey  // a name wanted as an alias by a group, taken as a given one
 	dirty    map[nameKey]struct{} // groups to settle
+	settling bool                 // settle is at work
 	merged   map[Node]Node        // of fMerged: the directory that shows it
 	members  map[Node][]Node      // of fMerger: the directories it shows beside its own
 	rare     map[Node]rare
