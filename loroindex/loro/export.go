@@ -81,5 +81,3 @@ func sliceBlock(raw []byte, from, to int32) ([]byte, error) {
 	}
 	return w.finish(), nil
 }
-
-func (d *Doc) ExportSnapshot() ([]byte, error) { panic("not yet") }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"sort"
 )
@@ -375,7 +376,7 @@ func (in *importer) apply() {
 		for j < len(order) && order[j].b == order[i].b {
 			j++
 		}
-		ops = d.s.applyBlock(order[i:j], ops)
+		ops = d.s.applyBlock(order[i:j], math.MaxInt32, ops)
 		d.storeBlock(order[i:j])
 		i = j
 	}
@@ -465,16 +466,16 @@ func (t *blockTables) cid(i uint32) *cidRef {
 	return r
 }
 
-// applyBlock applies accepted changes of one block, in counter order, to the
-// registers and appends its tree operations to ops.
-func (s *state) applyBlock(as []accepted, ops []treeOp) []treeOp {
+// applyBlock applies accepted changes of one block, in counter order and below
+// to, to the registers and appends its tree operations to ops.
+func (s *state) applyBlock(as []accepted, to int32, ops []treeOp) []treeOp {
 	b := as[0].b
 	t := s.tables(b)
 	peer := s.peers.intern(b.peer())
 	it := b.rows()
 	var r row
 	k := 0
-	for it.next(&r) {
+	for it.next(&r) && r.ctr < to {
 		if r.ctr+r.n <= as[k].from {
 			continue
 		}

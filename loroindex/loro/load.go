@@ -97,6 +97,7 @@ func loadHistory(section []byte) (*loadedHistory, error) {
 	}
 	bud := inflateBudget(len(section))
 	var buf []byte
+	t.pure = make([]uint16, len(t.blocks))
 	for i := range t.blocks {
 		body, scratch, err := t.body(i, buf, bud)
 		if err != nil {
@@ -104,12 +105,14 @@ func loadHistory(section []byte) (*loadedHistory, error) {
 		}
 		buf = scratch
 		e := t.entries(i, body)
+		t.pure[i] = uint16(e.n)
 		for {
 			key, val, ok := e.next()
 			if !ok {
 				break
 			}
 			if len(key) != 12 {
+				t.pure[i] = 0
 				err = h.meta(string(key), val)
 			} else {
 				err = h.block(t, i, key, val, body)
@@ -154,14 +157,9 @@ func (h *loadedHistory) block(t *sstable, i int, key, val, body []byte) error {
 	if b.peer() != id || b.ctr != ctr {
 		return invalidf("change store: block is not what its key says")
 	}
-	ref := blockRef{ctr: b.ctr, end: b.end, lam: b.lam, lamEnd: b.lamEnd}
-	if t.blocks[i].flags&^sstLarge == sstLZ4 {
-		// val is a part of body.
-		ref.sst, ref.blk = t, uint32(i)
-		ref.off, ref.n = uint32(cap(body)-cap(val)), uint32(len(val))
-	} else {
-		ref.raw = val
-	}
+	// val is a part of body.
+	ref := blockRef{ctr: b.ctr, end: b.end, lam: b.lam, lamEnd: b.lamEnd, sst: t, blk: uint32(i)}
+	ref.off, ref.n = uint32(cap(body)-cap(val)), uint32(len(val))
 	if n := len(h.peers); n == 0 || h.peers[n-1].id != id {
 		h.peers = append(h.peers, loadedPeer{id: id})
 	}
@@ -293,7 +291,7 @@ func (d *Doc) replay(s *state, root *ID) error {
 	var ops []treeOp
 	for _, p := range d.peersByID() {
 		err := d.eachBlock(p, 0, math.MaxInt32, func(b *changeBlock) error {
-			ops = s.replayBlock(b, root, ops)
+			ops = s.replayBlock(b, root, math.MaxInt32, ops)
 			return nil
 		})
 		if err != nil {
@@ -306,7 +304,9 @@ func (d *Doc) replay(s *state, root *ID) error {
 	return nil
 }
 
-func (s *state) replayBlock(b *changeBlock, root *ID, ops []treeOp) []treeOp {
+// replayBlock applies the operations of a block below a counter to the
+// registers, and appends those on trees to ops.
+func (s *state) replayBlock(b *changeBlock, root *ID, to int32, ops []treeOp) []treeOp {
 	var as []accepted
 	for i := range b.changes {
 		c := &b.changes[i]
@@ -314,14 +314,14 @@ func (s *state) replayBlock(b *changeBlock, root *ID, ops []treeOp) []treeOp {
 		if root != nil && root.Peer == b.peer() && from <= root.Counter {
 			from = root.Counter + 1
 		}
-		if from < c.end {
+		if from < min(c.end, to) {
 			as = append(as, accepted{incoming{b, i, from}, c.lam + uint32(from-c.ctr)})
 		}
 	}
 	if len(as) == 0 {
 		return ops
 	}
-	return s.applyBlock(as, ops)
+	return s.applyBlock(as, to, ops)
 }
 
 // lamportAt is lamport by public id.

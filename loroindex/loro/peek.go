@@ -27,4 +27,66 @@ type Meta struct {
 // structure are verified, operations and state are not decoded.
 //
 // Errors: ErrInvalid (ErrChecksum, ErrUnsupportedMode).
-func Peek(blob []byte) (Meta, error) { panic("not yet") }
+func Peek(blob []byte) (Meta, error) {
+	mode, body, err := openEnvelope(blob)
+	if err != nil {
+		return Meta{}, err
+	}
+	m := Meta{Mode: mode, Start: VersionVector{}, End: VersionVector{}}
+	if mode == ModeUpdates {
+		for c := (cursor{b: body}); len(c.b) > 0; {
+			raw := c.bytes()
+			if c.err != nil {
+				return Meta{}, c.err
+			}
+			b, err := decodeHead(raw)
+			if err != nil {
+				return Meta{}, err
+			}
+			m.add(b)
+		}
+		return m, nil
+	}
+	sec, err := splitSnapshot(body)
+	if err != nil {
+		return Meta{}, err
+	}
+	m.Shallow = len(sec.root) > 0
+	t, err := openSSTable(sec.oplog)
+	if err != nil {
+		return Meta{}, err
+	}
+	err = t.scan(0, len(t.blocks), inflateBudget(len(sec.oplog)), func(key, val []byte) (err error) {
+		switch {
+		case len(key) == 12:
+			b, err := decodeHead(val)
+			if err == nil {
+				m.add(b)
+			}
+			return err
+		case string(key) == "fr":
+			m.Frontiers, err = readFrontiers(val)
+		case string(key) == "sf" && m.Shallow:
+			m.ShallowRoot, err = readFrontiers(val)
+		case string(key) == "vv":
+			var v VersionVector
+			v, err = readVersionVector(val)
+			m.End.Merge(v)
+		case string(key) == "sv" && len(val) > 0:
+			var v VersionVector
+			v, err = readVersionVector(val)
+			m.Start.Merge(v)
+		}
+		return err
+	})
+	return m, err
+}
+
+func (m *Meta) add(b *changeBlock) {
+	m.Changes += len(b.changes)
+	p := b.peer()
+	if start, ok := m.Start[p]; !ok || b.ctr < start {
+		m.Start[p] = b.ctr
+	}
+	m.End.Merge(VersionVector{p: b.end})
+}

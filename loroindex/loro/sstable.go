@@ -21,6 +21,9 @@ const (
 type sstable struct {
 	b      []byte
 	blocks []sstBlock
+	// pure has, of a ChangeStore section, the number of change blocks in each
+	// block that holds nothing else, and 0 for others.
+	pure []uint16
 }
 
 type sstBlock struct {
