@@ -61,25 +61,25 @@ type Store struct {
 // ErrNoBucket when the store is used, so that a drive may be attached later.
 func Open(path string, create bool) (*Store, error) {
 	if path == "" {
-		return nil, fmt.Errorf("open folder store: no path given: %w", objstore.ErrNoBucket)
+		return nil, fmt.Errorf("open folder store: no path is given: %w", objstore.ErrNoBucket)
 	}
 	dir, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("open folder store %q: %w", path, err)
+		return nil, fmt.Errorf("open folder store %q: %w: %v", path, objstore.ErrFailed, err)
 	}
 	s := &Store{dir: dir, name: "folder " + strconv.Quote(dir)}
 	if create {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("create %s (its parent folder has to exist): %w: %w", s.name, kindOf(err), err)
+			return nil, s.openError("create, in a folder that has to exist,", err)
 		}
 		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return nil, fmt.Errorf("create %s: %w: %w", s.name, kindOf(err), err)
+			return nil, s.openError("create", err)
 		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		if create {
-			return nil, fmt.Errorf("open %s: %w: %w", s.name, kindOf(err), err)
+			return nil, s.openError("open", err)
 		}
 		return s, nil
 	}
@@ -87,11 +87,19 @@ func Open(path string, create bool) (*Store, error) {
 	s.look(root)
 	if create {
 		if err := s.mark(root); err != nil {
-			return nil, fmt.Errorf("create %s: %w: %w", s.name, kindOf(err), err)
+			return nil, s.openError("create", err)
 		}
 	}
 	removeStaleTemps(root)
 	return s, nil
+}
+
+func (s *Store) openError(what string, err error) error {
+	kind := kindOf(err)
+	if kind == objstore.ErrNotExist {
+		kind = objstore.ErrNoBucket
+	}
+	return fmt.Errorf("%s %s: %w: %v", what, s.name, kind, err)
 }
 
 // Identity returns "dir " and the absolute path of the folder.

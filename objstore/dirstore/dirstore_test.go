@@ -95,8 +95,8 @@ func TestEmptyMountPointOfAnAbsentDriveIsErrNoBucket(t *testing.T) {
 func TestCreateMakesTheLastFolderOnly(t *testing.T) {
 	parent := t.TempDir()
 	_, err := dirstore.Open(filepath.Join(parent, "not mounted", "bucket"), true)
-	require.ErrorIs(t, err, objstore.ErrNotExist)
-	require.ErrorContains(t, err, "parent")
+	require.ErrorIs(t, err, objstore.ErrNoBucket)
+	require.ErrorContains(t, err, "has to exist")
 	open(t, filepath.Join(parent, "bucket"), true)
 	open(t, filepath.Join(parent, "bucket"), true)
 	require.DirExists(t, filepath.Join(parent, "bucket"))

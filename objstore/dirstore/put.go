@@ -61,6 +61,8 @@ func (s *Store) putFailure(ctx context.Context, key string, err error) error {
 	switch {
 	case errors.Is(err, errKeyTaken):
 		kind = objstore.ErrInvalidKey
+	case errors.Is(err, errInUse):
+		kind = objstore.ErrUnavailable
 	case kind == objstore.ErrNotExist:
 		kind = objstore.ErrUnavailable // the folder went away, or another machine removed the temporary file
 	}
@@ -97,6 +99,9 @@ func write(ctx context.Context, f *os.File, body []byte) error {
 	return nil
 }
 
+// errInUse says that another program keeps a file from being replaced.
+var errInUse = errors.New("another program has the file open")
+
 // errKeyTaken says that a folder cannot hold both of two keys.
 var errKeyTaken = errors.New("a folder cannot hold an object and others below its key")
 
@@ -115,6 +120,9 @@ func place(root *os.Root, temp, p string) error {
 				continue // it was empty
 			}
 			return fmt.Errorf("%w: %s is a folder", errKeyTaken, p)
+		}
+		if isInUse(err) {
+			return fmt.Errorf("%w: %w", errInUse, err)
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !isNotDir(err) {
 			return err

@@ -16,6 +16,9 @@ const openFlags = syscall.O_NONBLOCK
 
 func isNotDir(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
 
+// isInUse: an open file does not keep its name from being given to another.
+func isInUse(error) bool { return false }
+
 func kindOfErrno(errno syscall.Errno) error {
 	switch errno {
 	case syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG:

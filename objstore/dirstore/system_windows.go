@@ -17,6 +17,13 @@ func isNotDir(err error) bool {
 	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, windows.ERROR_DIRECTORY)
 }
 
+// isInUse reports whether a rename failed because of who has the target open,
+// such as a virus scanner. Where POSIX renames are not to be had (SMB, FAT)
+// that is "access denied", as if it would last.
+func isInUse(err error) bool {
+	return errors.Is(err, windows.ERROR_ACCESS_DENIED) || errors.Is(err, windows.ERROR_SHARING_VIOLATION)
+}
+
 func kindOfErrno(errno syscall.Errno) error {
 	switch errno {
 	case windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED:

@@ -30,12 +30,16 @@ func (s *Store) failure(ctx context.Context, r *request, op, key string, err err
 		return err
 	}
 	if r != nil && r.stalled() {
+		s.http.dropIdle()
 		return s.errorOf(op, key, objstore.ErrUnavailable, fmt.Errorf("the connection stood still for %v: check the network", r.timeout))
 	}
 	if errors.Is(err, errTooLarge) {
 		return s.errorOf(op, key, objstore.ErrTooLarge, err)
 	}
 	kind, detail := s.judge(op, err)
+	if kind == objstore.ErrUnavailable && statusOf(err) == 0 {
+		s.http.dropIdle()
+	}
 	return s.errorOf(op, key, kind, detail)
 }
 

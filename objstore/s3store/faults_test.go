@@ -287,6 +287,9 @@ func TestServerGoneIsErrUnavailableUntilItIsBack(t *testing.T) {
 	require.NoError(t, s.Put(ctx, "k", []byte("kept")))
 	for range 2 {
 		srv.Stop()
+		// The first call may find a connection that the server has closed.
+		_, err := s.Get(ctx, "k", noLimit)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
 		for name, call := range calls(ctx, s) {
 			err := call()
 			require.ErrorIs(t, err, objstore.ErrUnavailable, name)

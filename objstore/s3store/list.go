@@ -64,7 +64,11 @@ func (s *Store) list(ctx context.Context, prefix, after string, yield func(objst
 			if objstore.CheckKey(key) != nil {
 				continue
 			}
-			if !yield(objstore.Info{Key: key, Size: aws.ToInt64(object.Size), ModTime: aws.ToTime(object.LastModified)}) {
+			size := aws.ToInt64(object.Size)
+			if size < 0 {
+				return s.errorOf(objstore.OpList, prefix, objstore.ErrCorrupt, fmt.Errorf("the service lists %q with a size of %d", key, size))
+			}
+			if !yield(objstore.Info{Key: key, Size: size, ModTime: aws.ToTime(object.LastModified)}) {
 				return nil
 			}
 		}

@@ -58,9 +58,6 @@ func newTransport(from aws.HTTPClient, cfg Config) *transport {
 func (t *transport) Do(req *http.Request) (*http.Response, error) {
 	resp, err := t.client.Do(req)
 	if err != nil {
-		// After a sleep or a change of network all idle connections are dead,
-		// and each would cost a time-out of its own.
-		t.base.CloseIdleConnections()
 		return nil, err
 	}
 	body := &recvBody{ReadCloser: resp.Body, request: requestOf(req.Context())}
@@ -73,6 +70,10 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) {
 	resp.Body = body
 	return resp, nil
 }
+
+// dropIdle closes the connections kept for reuse. After a sleep or a change of
+// network all of them are dead, and each would cost a time-out of its own.
+func (t *transport) dropIdle() { t.base.CloseIdleConnections() }
 
 // recvBody is the body of an answer.
 type recvBody struct {

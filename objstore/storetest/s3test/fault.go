@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Kind is a kind of request, named as in the S3 documentation.
@@ -82,6 +84,32 @@ func Times(n int, fault Fault) Fault {
 func After(n int, fault Fault) Fault {
 	var seen atomic.Int64
 	return When(func(*http.Request) bool { return seen.Add(1) > int64(n) }, fault)
+}
+
+// Chain puts several faults in the way, the first one first.
+func Chain(faults ...Fault) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		for _, fault := range slices.Backward(faults) {
+			inner := next
+			next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fault(w, r, inner) })
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// Delay serves every request d later, as a network far away does. It ends
+// early when the client gives up or the server is stopped.
+func Delay(d time.Duration) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
 }
 
 // Answer answers with an S3 error, such as 503 "SlowDown" or 403

@@ -71,8 +71,11 @@ func (s *Server) checkSignature(r *http.Request) (code, why string) {
 	if payload == "UNSIGNED-PAYLOAD" {
 		return "", ""
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
+	if r.ContentLength < 0 {
+		return "MissingContentLength", "You must provide the Content-Length HTTP header."
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return "IncompleteBody", "the body was cut: " + err.Error()
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
