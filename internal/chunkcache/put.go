@@ -21,7 +21,9 @@ import (
 // says, after unpinned chunks were evicted to make room on a full disk. After an
 // error the chunk is not pinned.
 func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error {
-	err := c.add(id, int64(len(body)), pin, func(to string) error { return writeFile(to, body) })
+	err := c.add(id, int64(len(body)), pin, func(to string, replaces bool) error {
+		return writeFile(to, body, replaces)
+	})
 	if err != nil {
 		return err
 	}
@@ -39,7 +41,7 @@ func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error {
 // there.
 func (c *Cache) Adopt(id objectid.ID, path string, size int64, pin bool) error {
 	moved := false
-	err := c.add(id, size, pin, func(to string) error {
+	err := c.add(id, size, pin, func(to string, _ bool) error {
 		err := rename(path, to)
 		moved = err == nil
 		return err
@@ -51,9 +53,10 @@ func (c *Cache) Adopt(id objectid.ID, path string, size int64, pin bool) error {
 	return err
 }
 
-// add makes the file of chunk id by calling place with its path, unless the
-// cache has it already.
-func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string) error) error {
+// add makes the file of chunk id by calling place with its path, and whether
+// there is a file that must stay whole until it is replaced, unless the cache has
+// the chunk already.
+func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, replaces bool) error) error {
 	if id.IsZero() || size < 0 || size > MaxChunk {
 		return fmt.Errorf("cache chunk %s: impossible size %d", id, size)
 	}
@@ -92,7 +95,7 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string) 
 		c.evict(0)
 	}
 
-	err := c.placeFile(id, size, place)
+	err := c.placeFile(id, size, func(to string) error { return place(to, replaces) })
 
 	c.mu.Lock()
 	c.bytes -= size
@@ -142,10 +145,19 @@ func (c *Cache) placeFile(id objectid.ID, size int64, place func(to string) erro
 	return err
 }
 
-// writeFile writes body to a new file that appears at path when it is whole.
-func writeFile(path string, body []byte) error {
-	temp := path + tempSuffix
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// writeFile writes body to the file at path.
+//
+// A file that is there may be the only copy of a chunk, and stays until the new
+// one is whole. A new file is written in its place, without the rename that costs
+// as much as the write for small chunks: a process that dies meanwhile leaves a
+// file that is not what its name says, which every process checks before it
+// believes one.
+func writeFile(path string, body []byte, replaces bool) error {
+	name := path
+	if replaces {
+		name += tempSuffix
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -153,11 +165,11 @@ func writeFile(path string, body []byte) error {
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
-	if err == nil {
-		err = rename(temp, path)
+	if err == nil && replaces {
+		err = rename(name, path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(temp))
+		return errors.Join(err, os.Remove(name))
 	}
 	return nil
 }

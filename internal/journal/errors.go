@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -16,10 +17,16 @@ var (
 	// makes way for a new one.
 	ErrDamaged = errors.New("journal is damaged")
 	// ErrNoSpace means that the disk is full. What was enqueued stays queued.
-	ErrNoSpace = errors.New("no space left for the journal")
+	// errors.Is finds syscall.ENOSPC in it as well.
+	ErrNoSpace error = noSpace{}
 	// ErrClosed is returned for what is asked of a journal after Close.
 	ErrClosed = errors.New("journal is closed")
 )
+
+type noSpace struct{}
+
+func (noSpace) Error() string        { return "no space left for the journal" }
+func (noSpace) Is(target error) bool { return target == syscall.ENOSPC }
 
 // explain names the journal in err, and the kind of error that SQLite's code
 // stands for, in one line.

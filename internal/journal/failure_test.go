@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func TestFullDiskKeepsChangesQueuedInOrder(t *testing.T) {
 		for _, ticket := range tickets {
 			err := ticket.Wait()
 			require.ErrorIs(t, err, ErrNoSpace)
+			require.ErrorIs(t, err, syscall.ENOSPC)
 			require.Contains(t, err.Error(), j.path)
 			require.NotContains(t, err.Error(), "\n")
 		}

@@ -89,8 +89,12 @@ func (j *Journal) background() {
 		} else {
 			asked.end(syncs)
 		}
-		if err := j.db.checkpointWhenLarge(); err != nil && syncs == nil {
-			syncs = explain(j.path, err)
+		// A checkpoint makes entries durable as a sync does, so it comes after
+		// one: never before the chunks.
+		if syncs == nil {
+			if err := j.db.checkpointWhenLarge(); err != nil {
+				syncs = explain(j.path, err)
+			}
 		}
 		j.mu.Lock()
 		j.setFailure(commits, syncs)
