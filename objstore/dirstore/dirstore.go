@@ -69,11 +69,12 @@ func Open(path string, create bool) (*Store, error) {
 	}
 	s := &Store{dir: dir, name: "folder " + strconv.Quote(dir)}
 	if create {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, s.openError("create, in a folder that has to exist,", err)
+		err := os.Mkdir(dir, 0o700)
+		if err == nil {
+			err = syncDir(filepath.Dir(dir))
 		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return nil, s.openError("create", err)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, s.openError("create, in a folder that has to exist,", err)
 		}
 	}
 	root, err := os.OpenRoot(dir)
@@ -203,7 +204,7 @@ func (s *Store) open(op, key string) (*os.Root, error) {
 	}
 	kind := kindOf(err)
 	if kind == objstore.ErrNotExist {
-		return nil, s.errorOf(op, key, objstore.ErrNoBucket, errors.New("the folder does not exist: is its drive attached, is the path right?"))
+		return nil, s.errorOf(op, key, objstore.ErrNoBucket, fmt.Errorf("%w: is its drive attached, is the path right?", err))
 	}
 	return nil, s.errorOf(op, key, kind, err)
 }

@@ -14,6 +14,10 @@ import (
 	"github.com/hamflx/pocket/objstore"
 )
 
+// maxEmptyPages is how many pages without a key a service may send in a row
+// and still promise more. The protocol allows some.
+const maxEmptyPages = 1000
+
 // List implements objstore.Store, a thousand keys per request, the next one
 // made when the last was consumed.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
@@ -40,7 +44,7 @@ func (s *Store) list(ctx context.Context, prefix, after string, yield func(objst
 		in.MaxKeys = aws.Int32(1)
 	}
 	last := after
-	for {
+	for empty := 0; ; {
 		page, err := s.listPage(ctx, prefix, in)
 		if err != nil || behind {
 			return err
@@ -72,11 +76,14 @@ func (s *Store) list(ctx context.Context, prefix, after string, yield func(objst
 				return nil
 			}
 		}
-		next := aws.ToString(page.NextContinuationToken)
 		if !aws.ToBool(page.IsTruncated) {
 			return nil
 		}
-		if next == "" || next == aws.ToString(in.ContinuationToken) {
+		if empty++; len(page.Contents) > 0 {
+			empty = 0
+		}
+		next := aws.ToString(page.NextContinuationToken)
+		if empty > maxEmptyPages || next == "" || next == aws.ToString(in.ContinuationToken) {
 			return s.errorOf(objstore.OpList, prefix, objstore.ErrCorrupt, fmt.Errorf("the service says that more keys follow %q, but not how to ask for them", last))
 		}
 		in.ContinuationToken, in.StartAfter = &next, nil

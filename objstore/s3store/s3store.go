@@ -96,9 +96,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Region != "" {
 		load = append(load, config.WithRegion(cfg.Region))
 	}
-	if cfg.Endpoint != "" {
-		load = append(load, config.WithBaseEndpoint(cfg.Endpoint))
-	}
 	if cfg.Credentials != nil {
 		load = append(load, config.WithCredentialsProvider(configured(cfg.Credentials)))
 	}
@@ -118,7 +115,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	var at *address
 	s.client = s3.NewFromConfig(sdk, func(o *s3.Options) {
 		if cfg.Endpoint != "" {
-			o.BaseEndpoint = aws.String(cfg.Endpoint) // before AWS_ENDPOINT_URL_S3
+			// Not through the loader, which would send the default chain there too.
+			o.BaseEndpoint = aws.String(cfg.Endpoint)
 		}
 		if at, err = addressOf(aws.ToString(o.BaseEndpoint), cfg.Bucket, cfg.PathStyle); err != nil {
 			return
