@@ -241,6 +241,30 @@ func TestFileRemovedByOthersDoesNotExist(t *testing.T) {
 	require.Equal(t, Stats{}, c.Stats())
 }
 
+func TestPutWritesAgainWhatOthersRemoved(t *testing.T) {
+	for _, size := range []int{100, 1 << 20} {
+		c := open(t, t.TempDir(), 0)
+		id, body := chunk(size, size)
+		require.NoError(t, c.Put(id, body, true))
+		requireChunk(t, c, id, body)
+		require.NoError(t, os.RemoveAll(c.names.shards[id[0]]))
+		require.NoError(t, c.Put(id, body, true))
+		c = reopen(t, c, id)
+		requireChunk(t, c, id, body)
+		require.Equal(t, int64(size), c.Stats().Pinned)
+	}
+}
+
+func TestGetComparesEvenWhatWasPutInThisProcess(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	id, body := chunk(1, 1<<20)
+	require.NoError(t, c.Put(id, body, true))
+	body[5]++
+	require.NoError(t, os.WriteFile(c.names.file(id), body, 0o600))
+	_, err := c.Get(id)
+	require.ErrorIs(t, err, ErrNotExist)
+}
+
 func TestAdoptMovesTheFile(t *testing.T) {
 	dir := t.TempDir()
 	c := open(t, filepath.Join(dir, "cache"), 0)

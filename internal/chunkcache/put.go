@@ -66,6 +66,20 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, 
 	c.claim(id)
 	defer c.disclaim(id)
 
+	// Somebody may have emptied the directory. Looked at before c.mu is taken;
+	// nobody else touches a claimed chunk's file.
+	if pin && c.lost(id, size) {
+		c.mu.Lock()
+		if i, ok := c.entries.find(id); ok {
+			c.entries.at[i].verified = false
+			c.hot.drop(id)
+			c.files.drop(id)
+		}
+		if err := c.unlock(); err != nil {
+			return err
+		}
+	}
+
 	// The bytes are reserved before they are written, so that many at once do
 	// not exceed the cap together.
 	c.mu.Lock()
@@ -126,6 +140,19 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, 
 		c.entries.pushFront(i)
 	}
 	return c.unlock()
+}
+
+// lost reports whether the chunk is believed to be there and its file is not.
+func (c *Cache) lost(id objectid.ID, size int64) bool {
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	believed := ok && c.entries.at[i].verified
+	c.mu.Unlock()
+	if !believed {
+		return false
+	}
+	info, err := os.Lstat(c.names.file(id))
+	return err != nil || info.Size() != size
 }
 
 // placeFile calls place until the file is there: again after the shard's

@@ -61,25 +61,17 @@ func (c *Cache) keep(id objectid.ID, body []byte) {
 	}
 }
 
-// Get returns the whole chunk, compared with its name. The bytes are shared:
-// they must not be changed. ErrNotExist when the cache does not have it. A
-// damaged chunk is removed, or, when it is pinned, set aside below
-// damaged/ in the cache directory, and answered with ErrNotExist.
+// Get returns the whole chunk, compared with its name even if it was before:
+// what is uploaded comes from here. The bytes are shared: they must not be
+// changed. ErrNotExist when the cache does not have it. A damaged chunk is
+// removed, or, when it is pinned, set aside below damaged/ in the cache
+// directory, and answered with ErrNotExist.
 func (c *Cache) Get(id objectid.ID) ([]byte, error) {
-	for {
-		body, verified, _, err := c.look(id)
-		if err != nil || body != nil {
-			return body, err
-		}
-		if verified {
-			body, err = c.readAgain(id)
-		} else {
-			body, err = c.readFirst(id)
-		}
-		if err != errLookAgain {
-			return body, err
-		}
+	body, _, _, err := c.look(id)
+	if err != nil || body != nil {
+		return body, err
 	}
+	return c.readWhole(id)
 }
 
 // ReadAt reads into p from byte off of the chunk on, as io.ReaderAt does
@@ -95,24 +87,17 @@ func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		switch {
-		case body != nil:
-		case verified && size > hotFile:
-			n, err := c.readPart(id, p, off, size)
-			if err == errLookAgain {
-				continue
+		if body == nil {
+			if verified && size > hotFile {
+				n, err := c.readPart(id, p, off, size)
+				if err == errLookAgain {
+					continue
+				}
+				return n, err
 			}
-			return n, err
-		case verified:
-			body, err = c.readAgain(id)
-		default:
-			body, err = c.readFirst(id)
-		}
-		if err == errLookAgain {
-			continue
-		}
-		if err != nil {
-			return 0, err
+			if body, err = c.readWhole(id); err != nil {
+				return 0, err
+			}
 		}
 		if off >= int64(len(body)) {
 			return 0, io.EOF
@@ -125,8 +110,8 @@ func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
 	}
 }
 
-// errLookAgain is returned between the parts of a read when what look said is
-// no longer so: the chunk was evicted and put again, or others verified it.
+// errLookAgain is returned by the parts of a read when what look said is no
+// longer so: the chunk was evicted and put again, or its file was cut.
 var errLookAgain = errors.New("look again")
 
 // look notes a use of the chunk, and returns its bytes if memory has them, and
@@ -164,7 +149,7 @@ func (c *Cache) renew(id objectid.ID) {
 func (c *Cache) readPart(id objectid.ID, p []byte, off, size int64) (int, error) {
 	h, err := c.acquire(id)
 	if err != nil {
-		return 0, c.unreadable(id, err)
+		return 0, c.failedPart(id, err)
 	}
 	n, err := h.f.ReadAt(p, off)
 	c.mu.Lock()
@@ -188,9 +173,22 @@ func (c *Cache) readPart(id objectid.ID, p []byte, off, size int64) (int, error)
 	case err == io.EOF:
 		return n, err
 	case err != nil:
-		return n, c.unreadable(id, err)
+		return n, c.failedPart(id, err)
 	}
 	return n, closed
+}
+
+// failedPart deals with an error of readPart, which has not claimed the chunk.
+func (c *Cache) failedPart(id objectid.ID, cause error) error {
+	c.claim(id)
+	defer c.disclaim(id)
+	if errors.Is(cause, fs.ErrNotExist) {
+		// It may have been evicted and put again since it was looked for.
+		if _, err := os.Lstat(c.names.file(id)); !errors.Is(err, fs.ErrNotExist) {
+			return errLookAgain
+		}
+	}
+	return c.unreadable(id, cause)
 }
 
 // acquire returns an open file of the chunk with one reader more.
@@ -222,38 +220,31 @@ func (c *Cache) acquire(id objectid.ID) (*handle, error) {
 	return h, c.unlock()
 }
 
-// readAgain reads the file of a verified chunk.
-func (c *Cache) readAgain(id objectid.ID) ([]byte, error) {
-	body, err := os.ReadFile(c.names.file(id))
-	if err != nil {
-		return nil, c.unreadable(id, err)
-	}
-	c.keep(id, body)
-	return body, nil
-}
-
-// readFirst reads a chunk's file and verifies it. Only one of several readers
-// does; the others look again.
-func (c *Cache) readFirst(id objectid.ID) ([]byte, error) {
+// readWhole reads a chunk's file and verifies it. Only one of several readers
+// does; the others find the bytes in memory.
+func (c *Cache) readWhole(id objectid.ID) ([]byte, error) {
 	c.claim(id)
 	defer c.disclaim(id)
 	c.mu.Lock()
-	i, ok := c.entries.find(id)
-	changed := !ok || c.entries.at[i].verified
+	_, ok := c.entries.find(id)
+	body, kept := c.hot.get(id)
 	c.mu.Unlock()
-	if changed {
-		return nil, errLookAgain
+	if !ok {
+		return nil, notExist(id)
+	}
+	if kept {
+		return body, nil
 	}
 	body, err := os.ReadFile(c.names.file(id))
 	if err != nil {
-		return nil, c.unreadableClaimed(id, err)
+		return nil, c.unreadable(id, err)
 	}
 	if objectid.Of(body) != id {
 		return nil, c.setAside(id)
 	}
 	c.mu.Lock()
 	// Nobody else removes or replaces the entry of a chunk that is claimed.
-	if i, ok = c.entries.find(id); ok {
+	if i, ok := c.entries.find(id); ok {
 		c.entries.at[i].verified = true
 	}
 	c.mu.Unlock()
@@ -285,30 +276,17 @@ func (c *Cache) setAside(id objectid.ID) error {
 	return fmt.Errorf("%w: %s was damaged before it was uploaded; what is left of it is %s", ErrNotExist, id, aside)
 }
 
-// unreadable deals with a file that cannot be read: one that is gone, or that the
-// bucket has too, is forgotten. A pinned one stays, for its disk may recover. It
-// returns errLookAgain when the file can be read after all.
+// unreadable deals with a claimed chunk whose file cannot be read: one that is
+// gone, or that the bucket has too, is forgotten. A pinned one stays, for its disk
+// may recover.
 func (c *Cache) unreadable(id objectid.ID, cause error) error {
-	c.claim(id)
-	defer c.disclaim(id)
-	return c.unreadableClaimed(id, cause)
-}
-
-func (c *Cache) unreadableClaimed(id objectid.ID, cause error) error {
-	gone := errors.Is(cause, fs.ErrNotExist)
-	if gone {
-		// It may have been evicted and put again since it was looked for.
-		if _, err := os.Lstat(c.names.file(id)); !errors.Is(err, fs.ErrNotExist) {
-			return errLookAgain
-		}
-	}
 	c.mu.Lock()
 	i, ok := c.entries.find(id)
 	switch {
 	case !ok:
 		c.mu.Unlock()
 		return notExist(id)
-	case gone:
+	case errors.Is(cause, fs.ErrNotExist):
 		c.forget(i)
 		return errors.Join(fmt.Errorf("%w: the file of %s was removed", ErrNotExist, id), c.unlock())
 	case c.entries.at[i].pins > 0:

@@ -29,9 +29,10 @@ const (
 	pageSize = 2048
 
 	// checkpointBytes is about how much may be written to the WAL between two
-	// checkpoints. When commits that go on during them have made the WAL eight
-	// times as large, one of them keeps commits waiting.
+	// checkpoints. When commits that go on during them have made the WAL
+	// walFactor times as large, one of them keeps commits waiting.
 	checkpointBytes = 4 << 20
+	walFactor       = 8
 	// checkLimit is the size of a database up to which Open looks at all of it.
 	checkLimit = 256 << 20
 )
@@ -295,7 +296,9 @@ func (d *database) prepareFile() error {
 	}
 	// NORMAL: a commit is not synced. What survives when the process is killed
 	// is already with the system; the rest is done by sync.
-	if err := c.run("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA checkpoint_fullfsync=1; PRAGMA journal_size_limit=33554432"); err != nil {
+	// The WAL keeps its space for the next transactions, up to a limit.
+	err = c.run(fmt.Sprintf("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA checkpoint_fullfsync=1; PRAGMA journal_size_limit=%d", walFactor*checkpointBytes))
+	if err != nil {
 		return err
 	}
 	if fresh {
@@ -350,6 +353,12 @@ func (d *database) commit(ops []op) error {
 		return ErrClosed
 	}
 	err := d.begin.run()
+	if sqliteCode(err) == sqlite3.SQLITE_ERROR {
+		// A rollback failed, and the transaction is still open.
+		if err = d.undo.run(); err == nil {
+			err = d.begin.run()
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -510,7 +519,7 @@ func (d *database) checkpointWhenLarge() error {
 		return nil
 	}
 	_, frames, err := d.side.checkpoint("PASSIVE")
-	if err == nil && frames*pageSize > 8*d.large {
+	if err == nil && frames*pageSize > walFactor*d.large {
 		d.mu.Lock()
 		grown = d.grown.Load()
 		_, _, err = d.side.checkpoint("PASSIVE")

@@ -254,3 +254,12 @@ func TestLogIsWrittenFromItsStartAgain(t *testing.T) {
 	j = reopen(t, j)
 	require.Len(t, load(t, j).Entries, 300)
 }
+
+func TestTransactionLeftOpenDoesNotStopTheNext(t *testing.T) {
+	j := open(t, newPath(t), Options{})
+	require.NoError(t, j.db.main.run("BEGIN IMMEDIATE; INSERT INTO meta VALUES ('stray', 'x')"))
+	require.NoError(t, j.Enqueue(entry(1, 1)).Wait())
+	j = reopen(t, j)
+	require.Len(t, load(t, j).Entries, 1)
+	require.Nil(t, j.GetMeta("stray"))
+}

@@ -101,7 +101,15 @@ func Open(dataDir, id string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{path: path, lock: lock}
-	if err := d.fill(); err != nil {
+	err = d.fill()
+	if _, missing := os.Lstat(d.Journal()); err == nil && missing != nil {
+		// The first time: what is synced in these directories later must not
+		// vanish with them.
+		for _, dir := range []string{path, filepath.Dir(path), dataDir} {
+			err = errors.Join(err, SyncDir(dir))
+		}
+	}
+	if err != nil {
 		lock.Close()
 		return nil, err
 	}
