@@ -244,6 +244,7 @@ func (x *Index) join(m, c Node) {
 		x.read(c)
 		x.read(m)
 	}
+	x.setVisible(m, cn.flags&fVisible != 0)
 	md := &x.dirs[mn.dir] // after read, which may move the array
 	if mn.flags&fVisible != 0 {
 		x.folders--
@@ -294,6 +295,7 @@ func (x *Index) split(m Node) {
 func (x *Index) transfer(m, from, to Node) {
 	for id := range x.tree.Children(x.id(m)) {
 		k := x.find(id)
+		given := ""
 		switch {
 		case k == NoNode:
 			k = x.adopt(id)
@@ -306,8 +308,14 @@ func (x *Index) transfer(m, from, to Node) {
 		default:
 			x.note(k)
 			x.displace(k)
+			if x.tx.open { // the document may not have its name yet
+				given = x.givenOf(k)
+			}
 		}
-		x.place(k, to, x.givenIn(k))
+		if given == "" {
+			given = x.givenIn(k)
+		}
+		x.place(k, to, given)
 		x.setVisible(k, x.at(to).flags&fVisible != 0)
 	}
 }

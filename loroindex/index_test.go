@@ -138,6 +138,7 @@ func paths(t testing.TB, x *Index) []string {
 		}
 		out = append(out, l)
 	}
+	sort.Strings(out)
 	return out
 }
 
