@@ -122,3 +122,11 @@ func (t *handles) holds(n fsimpl.Node) bool {
 	}
 	return false
 }
+
+// empty reports whether nothing is open.
+func (t *handles) empty() bool {
+	for range t.all() {
+		return false
+	}
+	return true
+}

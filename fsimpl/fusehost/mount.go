@@ -30,6 +30,10 @@ type Options struct {
 // files of the mount.
 var ErrBusy = errors.New("files are still open in other programs")
 
+// ErrRunning is what errors.Is finds in the error of Unmount when an operation does not
+// end, so that the file system must not be closed.
+var ErrRunning = errors.New("an operation does not end")
+
 // Mounted is a mount. Its methods may be called concurrently.
 type Mounted struct {
 	host  *host
@@ -132,7 +136,7 @@ func (m *Mounted) Err() error {
 func (m *Mounted) Path() string { return m.point.path }
 
 // shut turns callbacks away and waits for those that run. Called with unmountMu held.
-func (m *Mounted) shut(ctx context.Context) error {
+func (m *Mounted) shut() error {
 	if !m.shutDown {
 		m.shutDown = true
 		m.host.gate.shut()
@@ -140,8 +144,8 @@ func (m *Mounted) shut(ctx context.Context) error {
 	select {
 	case <-m.host.gate.empty:
 		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("unmount %s: %w: an operation does not end", m.point.path, ctx.Err())
+	case <-time.After(lastPatience):
+		return fmt.Errorf("unmount %s: %w", m.point.path, ErrRunning)
 	}
 }
 
@@ -155,6 +159,6 @@ func label(name string) string {
 	}, name)
 }
 
-// lastPatience is how long Unmount waits for callbacks that run when nobody may use
-// the mount any more.
+// lastPatience is how long Unmount waits for callbacks that still run when nobody may
+// use the mount any more, and for the end of one that is unmounted.
 const lastPatience = 5 * time.Second

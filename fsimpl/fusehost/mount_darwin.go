@@ -81,12 +81,12 @@ func unmount(path string, _ bool) error { return unix.Unmount(path, unix.MNT_FOR
 
 // Unmount ends the mount and waits until all callbacks have returned, at most until
 // ctx ends; then no further ones are let in, and the error is ErrBusy. Either way the
-// file system may be closed, unless the error is that of ctx.
+// file system may be closed, unless the error is ErrRunning.
 func (m *Mounted) Unmount(ctx context.Context) error {
 	m.unmountMu.Lock()
 	defer m.unmountMu.Unlock()
 	if m.shutDown {
-		return m.shut(ctx)
+		return m.shut()
 	}
 	select {
 	case <-m.done:
@@ -99,7 +99,5 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 		return m.err
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPatience)
-	defer cancel()
-	return errors.Join(fmt.Errorf("unmount %s: %w", m.point.path, ErrBusy), m.shut(last))
+	return errors.Join(fmt.Errorf("unmount %s: %w", m.point.path, ErrBusy), m.shut())
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/winfsp/cgofuse/fuse"
 	"golang.org/x/sys/unix"
@@ -167,38 +168,57 @@ func (m *Mounted) detached() {
 }
 
 // Unmount ends the mount: it asks the system for it and waits until all callbacks
-// have returned. When programs have files open in it, the mount is taken out of their sight
-// and they have until ctx ends to close them; then what they still do fails, and the error
-// is ErrBusy. Either way no callback runs any more, so that the file system may be closed,
-// unless the error is that of ctx: then one does not return.
+// have returned. When programs use it, the mount is taken out of their sight; those that
+// have files open in it have until ctx ends to close them, then what they still do fails
+// and the error is ErrBusy. Either way no callback runs any more, so that the file system
+// may be closed, unless the error is ErrRunning.
 func (m *Mounted) Unmount(ctx context.Context) error {
 	m.unmountMu.Lock()
 	defer m.unmountMu.Unlock()
 	if m.shutDown {
-		return m.shut(ctx)
+		return m.shut()
 	}
-	var failed error
+	var err error
 	if m.here() {
-		err := unmount(m.point.path, false)
+		err = unmount(m.point.path, false)
 		if errors.Is(err, unix.EBUSY) {
-			err = unmount(m.point.path, true)
+			if err = unmount(m.point.path, true); err == nil && !m.unused(ctx) {
+				err = ErrBusy
+			}
 		}
-		if err != nil && m.here() {
-			failed = fmt.Errorf("unmount %s: %w", m.point.path, err)
+		if err != nil {
+			err = fmt.Errorf("unmount %s: %w", m.point.path, err)
 		}
 	}
-	if failed == nil {
+	if err == nil {
 		select {
 		case <-m.done:
 			return m.err
-		case <-ctx.Done():
-			failed = fmt.Errorf("unmount %s: %w", m.point.path, ErrBusy)
+		case <-time.After(endPatience): // somebody's working directory keeps the mount, out of sight
 		}
 	}
 	m.abort()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPatience)
-	defer cancel()
-	return errors.Join(failed, m.shut(last))
+	return errors.Join(err, m.shut())
+}
+
+// endPatience is how long libfuse has to end when nothing is open.
+const endPatience = 200 * time.Millisecond
+
+// unused waits until nothing is open in the mount, or it has ended. It reports false
+// when ctx ended first.
+func (m *Mounted) unused(ctx context.Context) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !m.host.handles.empty() {
+		select {
+		case <-m.done:
+			return true
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // here reports whether the mount point still shows this mount.

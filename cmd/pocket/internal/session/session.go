@@ -1,0 +1,222 @@
+// Package session runs one configured mount: from its storage, its state directory and
+// its file system to its mount point, and back.
+//
+//	stores := session.NewStores(credentialsDir)
+//	s, err := session.New(ctx, mount, session.Options{Stores: stores, ...})
+//	err = s.Start(ctx)
+//	<-s.Ended() // somebody unmounted it
+//	err = s.Stop(ctx, report)
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/fsimpl/fusehost"
+	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/objstore"
+)
+
+// Options are what the sessions of a process have in common.
+type Options struct {
+	Stores  *Stores
+	DataDir string // of package statedir
+	Log     *slog.Logger
+}
+
+// Session is a mount. Start is called first, and once; when it succeeded, Stop is called,
+// once. The others may be called in between, concurrently.
+type Session struct {
+	Mount config.Mount
+
+	log     *slog.Logger
+	dataDir string
+	store   objstore.Store
+	stateID string // empty: the state is temporary
+	state   *statedir.Dir
+	fs      *fsimpl.FS
+	mounted *fusehost.Mounted
+
+	mu      sync.Mutex
+	closing bool              // fs must not be asked any more; guarded by mu
+	last    transfer.Progress // what it said last; guarded by mu
+}
+
+// rootMode is the mode of a root directory that nobody has set: what is in a mount is
+// its owner's business. ~/.ssh and ~/.gnupg want it so.
+const rootMode = 0o700
+
+// openFilesWait is how long programs have at the end to close what they have open.
+const openFilesWait = 3 * time.Second
+
+// New checks what can be checked of m without the network and without writing
+// anything. Errors are one line.
+//
+// Which state directory a mount gets depends, when several show the same place, on the order
+// in which New was called for them.
+func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
+	s := &Session{Mount: m, log: o.Log.With("mount", m.Name), dataDir: o.DataDir}
+	store, err := o.Stores.Open(ctx, m.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if m.Storage.Backend != config.BackendMemory {
+		if s.stateID, err = o.Stores.stateID(store, m.Prefix); err != nil {
+			return nil, err
+		}
+	}
+	s.store = objstore.WithPrefix(store, m.Prefix)
+	return s, fusehost.CheckPath(m.Path)
+}
+
+// Start mounts and returns when programs can use the mount. With an error, which is one
+// line, nothing is mounted, and a state directory that was made for the mount is gone.
+func (s *Session) Start(ctx context.Context) (err error) {
+	if s.stateID == "" {
+		s.state, err = statedir.OpenTemp(s.dataDir)
+	} else {
+		s.state, err = statedir.Open(s.dataDir, s.stateID)
+	}
+	if err != nil {
+		return err
+	}
+	unused := isUnused(s.state)
+	defer func() {
+		if err == nil {
+			return
+		}
+		if unused {
+			// A mount that never was has acknowledged nothing. The directory is
+			// still locked, so that nobody else uses it.
+			if failed := os.RemoveAll(s.state.Path()); failed != nil {
+				s.log.Warn("cannot remove the state of a mount that failed", "error", failed)
+			}
+		}
+		err = errors.Join(err, s.state.Close())
+	}()
+
+	m, owner := s.Mount, user()
+	s.fs, err = fsimpl.Open(ctx, fsimpl.Options{
+		Name: m.Name, Store: s.store, State: s.state, Mode: mode(m.Mode),
+		ChunkSize: m.ChunkSize, CacheSize: m.CacheSize, Device: device(),
+		UID: owner.UID, GID: owner.GID, RootMode: rootMode, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{Path: m.Path, Name: m.Name, Owner: owner, Log: s.log})
+	if err == nil {
+		s.log.Info("mounted", "path", s.mounted.Path(), "state", s.state.Path())
+		return nil
+	}
+	// What the journal holds of an earlier run waits for the next start.
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	var left *fsimpl.LeftError
+	if closed := s.fs.Close(ended, nil); closed != nil && !errors.As(closed, &left) {
+		err = errors.Join(err, closed)
+	}
+	return err
+}
+
+// isUnused reports whether a state directory holds nothing but what opening it makes.
+func isUnused(d *statedir.Dir) bool {
+	made := []string{d.Cache(), d.Staging(), d.Index()}
+	for _, dir := range append(made, d.Path()) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return false
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if dir != d.Path() || !slices.Contains(made, path) && e.Name() != "lock" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// user returns who owns what records no owner. On Windows users have no such numbers.
+func user() fsimpl.Owner {
+	return fsimpl.Owner{UID: uint32(max(os.Getuid(), 0)), GID: uint32(max(os.Getgid(), 0))}
+}
+
+func mode(m config.Mode) fsimpl.Mode {
+	if m == config.ModeSync {
+		return fsimpl.Sync
+	}
+	return fsimpl.Buffered
+}
+
+// device names this machine where its changes are shown to people.
+func device() string {
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return name
+	}
+	return runtime.GOOS
+}
+
+// Notices returns lines for the user about how the mount was opened.
+func (s *Session) Notices() []string { return s.fs.Notices() }
+
+// Ended is closed when the mount was ended from outside. Stop is called all the same.
+func (s *Session) Ended() <-chan struct{} { return s.mounted.Done() }
+
+// Progress returns what is not in the store yet. It may be called at any time after
+// Start, also during and after Stop.
+func (s *Session) Progress() transfer.Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.last = s.fs.Progress()
+	}
+	return s.last
+}
+
+// Stop uploads what is pending, however long that takes, then unmounts and closes.
+// When ctx ends first, what is left stays in the journal, which a *fsimpl.LeftError
+// tells.
+//
+// Other errors: fusehost.ErrBusy when programs had files open to the end; whatever made
+// the mount end by itself.
+func (s *Session) Stop(ctx context.Context) error {
+	// While it is still mounted, so that programs can finish; what goes wrong here
+	// goes wrong in Close again.
+	if err := s.fs.Drain(ctx, nil); err != nil {
+		s.log.Warn("not everything was uploaded before the unmount", "error", err)
+	}
+	wait, cancel := context.WithTimeout(ctx, openFilesWait)
+	defer cancel()
+	unmounted := s.mounted.Unmount(wait)
+	if errors.Is(unmounted, fusehost.ErrRunning) {
+		// An operation is still using the file system. It is left as a crash would
+		// leave it: all that was acknowledged is in the journal.
+		return unmounted
+	}
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	closed := s.fs.Close(ctx, func(p transfer.Progress) {
+		s.mu.Lock()
+		s.last = p
+		s.mu.Unlock()
+	})
+	err := errors.Join(unmounted, closed, s.state.Close())
+	if err != nil {
+		s.log.Warn("ended", "error", err)
+	} else {
+		s.log.Info("ended")
+	}
+	return err
+}

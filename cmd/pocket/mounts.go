@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hamflx/pocket/cmd/pocket/internal/session"
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/fsimpl/fusehost"
+	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/logfile"
+	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/internal/term"
+)
+
+// mountAll is the command without a name: it mounts what the configuration says and
+// holds it until it is told to stop or nothing is mounted any more.
+func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env config.Env) int {
+	// Before anything is mounted: from here on no signal just ends the process.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, stopSignals()...)
+	defer signal.Stop(signals)
+
+	r := newRunner(stderr)
+	cfg, err := config.Load(file, env)
+	if err != nil {
+		r.sayError("", err)
+		return exitUsage
+	}
+	for _, w := range cfg.Warnings {
+		r.say("warning: %s", w)
+	}
+	if err := fusehost.Check(); err != nil {
+		r.sayError("", err)
+		return exitFailed
+	}
+	dataDir, err := statedir.DataDir()
+	if err != nil {
+		r.sayError("", err)
+		return exitFailed
+	}
+	limitMemory()
+	level, err := logfile.Level(os.Getenv(logfile.EnvLevel), verbose)
+	if err != nil {
+		r.say("warning: %v", err)
+	}
+	log, err := logfile.Open(statedir.LogFile(dataDir), logfile.Options{Level: level})
+	if err != nil {
+		r.say("warning: %v", err)
+	}
+	defer log.Close()
+	r.log = log.Logger
+	r.log.Info("started", "version", version(), "config", cfg.File, "pid", os.Getpid())
+	code := r.run(cfg.Mounts, session.Options{
+		Stores: session.NewStores(config.CredentialsDir(cfg.File, env)), DataDir: dataDir, Log: r.log,
+	}, signals, pressed(stdin))
+	r.log.Info("ended", "code", code)
+	return code
+}
+
+// pressed returns a channel that is closed when ENTER is pressed in a terminal. The end
+// of the input is no ENTER.
+func pressed(stdin io.Reader) <-chan struct{} {
+	enter := make(chan struct{})
+	if term.IsTerminal(stdin) {
+		go func() {
+			if _, err := bufio.NewReader(stdin).ReadString('\n'); err == nil {
+				close(enter)
+			}
+		}()
+	}
+	return enter
+}
+
+// runner holds the mounts of a process.
+type runner struct {
+	out *term.Progress // stderr; nothing else writes there
+	log *slog.Logger
+
+	ctx    context.Context // ends when what is not uploaded is to be left in the journal
+	giveUp context.CancelFunc
+	stop   chan struct{} // closed when all mounts are to end
+
+	mu     sync.Mutex
+	ending map[*session.Session]bool // sessions that upload what is left; guarded by mu
+}
+
+func newRunner(stderr io.Writer) *runner {
+	r := &runner{
+		out: term.NewProgress(stderr, term.ProgressOptions{
+			Terminal: term.IsTerminal(stderr), Width: func() int { return term.Width(stderr) },
+		}),
+		log:    slog.New(slog.DiscardHandler),
+		stop:   make(chan struct{}),
+		ending: make(map[*session.Session]bool),
+	}
+	r.ctx, r.giveUp = context.WithCancel(context.Background())
+	return r
+}
+
+// say writes a line for the user.
+func (r *runner) say(format string, args ...any) {
+	r.out.Print("pocket: " + term.Printable(fmt.Sprintf(format, args...)))
+}
+
+// sayError writes an error, of a mount where one is named: every line of it is one of its own.
+func (r *runner) sayError(mount string, err error) {
+	if mount != "" {
+		mount += ": "
+	}
+	for line := range strings.Lines(err.Error()) {
+		r.say("%s%s", mount, strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// outcome is how a mount ended.
+type outcome struct {
+	failed bool // it was not mounted, or did not end cleanly
+	left   bool // changes are left in its journal
+}
+
+// run mounts, holds the mounts until they have ended, and returns the exit code. The
+// first signal, or ENTER, ends them; the second one leaves what is not uploaded in the
+// journal; the third does not wait for anything.
+func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os.Signal, enter <-chan struct{}) int {
+	defer r.giveUp()
+	outcomes := make(chan outcome, len(mounts))
+	for _, m := range mounts {
+		s, err := session.New(r.ctx, m, o)
+		go func() {
+			if err != nil {
+				outcomes <- r.failed(m, err)
+				return
+			}
+			outcomes <- r.hold(s)
+		}()
+	}
+	ended := make(chan struct{})
+	var showing sync.WaitGroup
+	showing.Go(func() { r.showProgress(ended) })
+	defer showing.Wait()
+	defer close(ended)
+
+	var all outcome
+	told := 0
+	tell := func(hurry time.Duration) {
+		switch told++; told {
+		case 1:
+			close(r.stop)
+			if hurry > 0 {
+				time.AfterFunc(hurry, r.giveUp)
+			}
+		case 2:
+			r.giveUp()
+		}
+	}
+	for over := 0; over < len(mounts); {
+		select {
+		case one := <-outcomes:
+			over++
+			all.failed = all.failed || one.failed
+			all.left = all.left || one.left
+		case s := <-signals:
+			r.log.Info("told to stop", "signal", s.String())
+			if tell(hurry(s)); told > 2 {
+				r.say("ended at once: what is not uploaded is in the journal, the next start uploads it")
+				return exitLeft
+			}
+		case <-enter:
+			r.log.Info("told to stop by ENTER")
+			enter = nil
+			tell(0)
+		}
+	}
+	switch {
+	case all.failed:
+		return exitFailed
+	case all.left:
+		return exitLeft
+	}
+	return exitClean
+}
+
+// hold mounts, waits until the mount is to end or has ended, and ends it.
+func (r *runner) hold(s *session.Session) outcome {
+	starting, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-r.stop:
+			cancel()
+		case <-starting.Done():
+		}
+	}()
+	if err := s.Start(starting); err != nil {
+		if starting.Err() != nil {
+			r.log.Info("stopped before it was mounted", "mount", s.Mount.Name, "error", err)
+			return outcome{}
+		}
+		return r.failed(s.Mount, err)
+	}
+	for _, notice := range s.Notices() {
+		r.say("%s: %s", s.Mount.Name, notice)
+	}
+	r.say("mounted %s at %s", s.Mount.Name, s.Mount.Path)
+	select {
+	case <-r.stop:
+	case <-s.Ended():
+		r.say("%s was unmounted", s.Mount.Name)
+	}
+	r.setEnding(s, true)
+	err := s.Stop(r.ctx)
+	r.setEnding(s, false)
+	if err == nil {
+		return outcome{}
+	}
+	r.sayError(s.Mount.Name, err)
+	var left *fsimpl.LeftError
+	isLeft := errors.As(err, &left)
+	return outcome{failed: !isLeft, left: isLeft}
+}
+
+// failed reports a mount that could not be mounted.
+func (r *runner) failed(m config.Mount, err error) outcome {
+	r.sayError(m.Name, err)
+	r.log.Error("cannot mount", "mount", m.Name, "error", err)
+	return outcome{failed: true}
+}
+
+func (r *runner) setEnding(s *session.Session, ending bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ending {
+		r.ending[s] = true
+	} else {
+		delete(r.ending, s)
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/hamflx/pocket/cmd/pocket/internal/session"
+	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/term"
+)
+
+const (
+	// progressAfter is how long mounts may take to end before it is shown how far they
+	// are: most have nothing left to upload.
+	progressAfter = time.Second
+	progressTick  = 250 * time.Millisecond
+)
+
+// showProgress shows how far the mounts that end are with what is left to upload, until
+// done is closed.
+func (r *runner) showProgress(done <-chan struct{}) {
+	tick := time.NewTicker(progressTick)
+	defer tick.Stop()
+	var p pending
+	for {
+		select {
+		case <-done:
+			r.out.Finish("")
+			return
+		case now := <-tick.C:
+			r.mu.Lock()
+			ending := make([]*session.Session, 0, len(r.ending))
+			for s := range r.ending {
+				ending = append(ending, s)
+			}
+			r.mu.Unlock()
+			if len(ending) == 0 {
+				p = pending{}
+				continue
+			}
+			if p.since.IsZero() {
+				p.since = now
+			}
+			if now.Sub(p.since) >= progressAfter {
+				r.showPending(&p, ending)
+			}
+		}
+	}
+}
+
+// pending is what has been shown since mounts began to end.
+type pending struct {
+	since        time.Time
+	files, other int   // the most there was to upload
+	bytes        int64 // the same
+	told         map[*session.Session]bool
+}
+
+func (r *runner) showPending(p *pending, ending []*session.Session) {
+	var files, other int
+	var bytes int64
+	for _, s := range ending {
+		now := s.Progress()
+		files += now.Files
+		other += now.Changes
+		bytes += now.Bytes
+		if !now.Failing.IsZero() && !p.told[s] {
+			if p.told == nil {
+				p.told = make(map[*session.Session]bool)
+			}
+			p.told[s] = true
+			r.sayUnreachable(s, now)
+		}
+	}
+	p.files, p.other, p.bytes = max(p.files, files), max(p.other, other), max(p.bytes, bytes)
+	state := term.State{Verb: "uploading", Unit: "files", Done: p.files - files, Total: p.files, DoneBytes: p.bytes - bytes, TotalBytes: p.bytes}
+	if p.files == 0 {
+		state.Unit, state.Done, state.Total = "changes", p.other-other, p.other
+	}
+	if state.Total > 0 {
+		r.out.Set(state)
+	}
+}
+
+// sayUnreachable tells why a mount does not end and what the user may do.
+func (r *runner) sayUnreachable(s *session.Session, p transfer.Progress) {
+	r.say("%s: the store cannot be reached (%v); %s not uploaded. Waiting for it; Ctrl-C again leaves that in the journal on this machine, and the next start uploads it",
+		s.Mount.Name, p.Err, amount(p))
+}
+
+// amount writes what is pending.
+func amount(p transfer.Progress) string {
+	switch {
+	case p.Files == 1:
+		return "1 file (" + term.Size(p.Bytes) + ") is"
+	case p.Files > 1:
+		return strconv.Itoa(p.Files) + " files (" + term.Size(p.Bytes) + ") are"
+	case p.Changes == 1:
+		return "1 change is"
+	}
+	return strconv.Itoa(p.Changes) + " changes are"
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/term"
+)
+
+const usage = `pocket mounts directories whose content is kept in a bucket.
+
+Usage:
+    pocket [--config FILE] [--verbose]    mount all [[mounts]] of the configuration
+    pocket version                        print the version
+
+Options:
+    --config FILE    the configuration; by default config.toml in
+                     $XDG_CONFIG_HOME/hamflx/pocket (~/.config/...), on Windows
+                     %APPDATA%\hamflx\pocket, else in the current directory
+    -v, --verbose    log more (as POCKET_LOG=debug does); the log is pocket.log in
+                     $XDG_DATA_HOME/hamflx/pocket/logs (~/.local/share/...), on Windows
+                     %LOCALAPPDATA%\hamflx\pocket\logs
+    -h, --help       print this text
+
+pocket stays in the foreground until ENTER is pressed (in a terminal), Ctrl-C, or
+SIGTERM. Then it uploads what is pending, unmounts and ends. Ctrl-C again leaves
+what is not uploaded in the journal on this machine; the next start uploads it.
+A mount ends as well when it is unmounted from outside (fusermount -u PATH).
+
+Example: a directory kept in the folder /mnt/nas/pocket
+    $ cat > config.toml <<EOF
+    [storages.nas]
+    backend = "dir"
+    [storages.nas.dir]
+    path = "/mnt/nas/pocket"
+
+    [[mounts]]
+    name = "notes"
+    mount_path = "~/notes"
+    storage = "nas"
+    EOF
+    $ mkdir -p /mnt/nas/pocket
+    $ pocket --config config.toml
+    pocket: mounted notes at /home/me/notes
+
+Exit codes:
+    0  all mounts ended cleanly
+    1  a mount failed, or could not end cleanly
+    2  wrong usage or configuration; nothing was mounted
+    3  stopped with changes left in the journal
+`
+
+// Exit codes; usage documents them.
+const (
+	exitClean  = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitLeft   = 3
+)
+
+// run is the command without the process around it.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int {
+	flags := pflag.NewFlagSet("pocket", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	file := flags.String("config", "", "")
+	verbose := flags.BoolP("verbose", "v", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		io.WriteString(stdout, usage)
+		return exitClean
+	case err != nil:
+		return wrong(stderr, "%s", term.Printable(err.Error()))
+	case flags.Changed("config") && *file == "":
+		return wrong(stderr, "--config needs the name of a file")
+	}
+	switch command := flags.Arg(0); {
+	case flags.NArg() > 1:
+		return wrong(stderr, "%q is one argument too many", flags.Arg(1))
+	case command == "":
+		return mountAll(*file, *verbose, stdin, stderr, env)
+	case command == "version":
+		fmt.Fprintln(stdout, version())
+		return exitClean
+	case command == "help":
+		io.WriteString(stdout, usage)
+		return exitClean
+	default:
+		return wrong(stderr, "%q is not a command", command)
+	}
+}
+
+// wrong reports wrong usage.
+func wrong(stderr io.Writer, format string, args ...any) int {
+	fmt.Fprintf(stderr, "pocket: "+format+": see pocket --help\n", args...)
+	return exitUsage
+}
+
+// version describes this program as it was built.
+func version() string {
+	v, revision := "(unknown)", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && !strings.Contains(v, s.Value[:min(12, len(s.Value))]) {
+				revision = " " + s.Value[:min(12, len(s.Value))]
+			}
+		}
+	}
+	return fmt.Sprintf("pocket %s%s %s %s/%s", v, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
