@@ -262,7 +262,7 @@ func (x *Index) slotOf(id loro.TreeID) Node {
 		return n
 	}
 	if x.tree.Alive(id) {
-		return x.reach(id)
+		return x.reach(id, x.micros())
 	}
 	n := x.adopt(id)
 	x.setName(n, x.givenIn(n))

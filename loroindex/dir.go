@@ -293,30 +293,47 @@ func (x *Index) split(m Node) {
 // the view under from, to the view's directory to. An entry the view does not
 // know yet is made.
 func (x *Index) transfer(m, from, to Node) {
+	if x.tx.open {
+		x.transferInTx(m, from, to)
+		return
+	}
 	for id := range x.tree.Children(x.id(m)) {
 		k := x.find(id)
-		given := ""
 		switch {
 		case k == NoNode:
 			k = x.adopt(id)
 		case x.at(k).flags&fPlaced == 0:
-			if x.tx.open {
-				continue // removed by a change that is not in the document yet
-			}
 		case x.at(k).parent != from:
-			continue // elsewhere by a change that is not in the document yet
+			continue // on its way by the import under way
 		default:
 			x.note(k)
 			x.displace(k)
-			if x.tx.open { // the document may not have its name yet
-				given = x.givenOf(k)
-			}
 		}
-		if given == "" {
-			given = x.givenIn(k)
-		}
-		x.place(k, to, given)
+		x.place(k, to, x.givenIn(k))
 		x.setVisible(k, x.at(to).flags&fVisible != 0)
+	}
+}
+
+// transferInTx is transfer while the document lacks what a transaction did: it
+// goes by what the document will hold.
+func (x *Index) transferInTx(m, from, to Node) {
+	move := func(k Node) {
+		if nd := x.at(k); nd.flags&fPlaced != 0 && nd.parent == from && x.tx.docParent(k) == m {
+			given := x.givenOf(k)
+			x.displace(k)
+			x.place(k, to, given)
+			x.setVisible(k, x.at(to).flags&fVisible != 0)
+		}
+	}
+	for id := range x.tree.Children(x.id(m)) {
+		if k := x.find(id); k != NoNode {
+			move(k)
+		}
+	}
+	for _, op := range x.tx.ops {
+		if op.parent == m {
+			move(op.node)
+		}
 	}
 }
 

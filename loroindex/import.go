@@ -140,6 +140,7 @@ func (x *Index) follow(touched []loro.NodeTouch) []Change {
 	x.resurface(now)
 	for _, t := range touched {
 		if n := x.find(t.Node); n != NoNode {
+			n = x.canon(n) // with it, what is merged into it
 			x.setVisible(n, x.placedIn(n))
 		}
 	}
@@ -188,7 +189,7 @@ func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
 		if n == NoNode {
 			return // in a directory nobody looked into
 		}
-		p = x.reach(parent)
+		p = x.reach(parent, now)
 		if x.at(n).flags&fPlaced != 0 {
 			return // by reading what was on the way
 		}
@@ -241,6 +242,7 @@ func (x *Index) resurface(now int64) {
 			delete(x.floating, n)
 			x.settleIn(id, n, now)
 			x.settle()
+			n = x.canon(n)
 			x.setVisible(n, x.placedIn(n))
 		}
 	}
@@ -254,7 +256,7 @@ func (x *Index) placedIn(n Node) bool {
 
 // reach returns the slot of a live tree node after reading the directories
 // above it.
-func (x *Index) reach(id loro.TreeID) Node {
+func (x *Index) reach(id loro.TreeID, now int64) Node {
 	var below []loro.TreeID
 	n := x.find(id)
 	for n == NoNode {
@@ -264,7 +266,11 @@ func (x *Index) reach(id loro.TreeID) Node {
 	}
 	for _, b := range slices.Backward(below) {
 		x.read(x.canon(n))
-		n = x.find(b)
+		if n = x.find(b); n == NoNode {
+			// The directory was read before this import made b in it.
+			x.settleIn(b, NoNode, now)
+			n = x.find(b)
+		}
 	}
 	return n
 }

@@ -102,7 +102,7 @@ func (x *Index) home(n Node) (Node, error) {
 		if !x.tree.Alive(id) {
 			continue
 		}
-		if k := x.canon(x.reach(id)); x.at(k).kind == Dir {
+		if k := x.canon(x.reach(id, x.micros())); x.at(k).kind == Dir {
 			return k, nil
 		}
 	}

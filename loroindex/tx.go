@@ -82,7 +82,7 @@ func (x *Index) Update(fn func(tx *Tx) error, committed func(Op)) error {
 		t.end()
 		return nil
 	}
-	op, err := t.apply()
+	op, recorded, err := t.apply()
 	if err != nil {
 		x.failed = fmt.Errorf("%w until the mount is started again: %w", ErrBroken, err)
 		t.rollback()
@@ -92,7 +92,7 @@ func (x *Index) Update(fn func(tx *Tx) error, committed func(Op)) error {
 	if x.names.sparse() {
 		x.compactNames()
 	}
-	if committed != nil {
+	if recorded && committed != nil {
 		committed(op)
 	}
 	return nil
@@ -128,13 +128,14 @@ func (t *Tx) end() {
 	t.ops, t.saved, t.made, t.open = t.ops[:0], t.saved[:0], t.made[:0], false
 }
 
-// apply records the transaction in the document and commits it. An error can
-// only come from a document that disagrees with the view, or that is full.
-func (t *Tx) apply() (Op, error) {
+// apply records the transaction in the document and commits it. Nothing is
+// recorded when the document holds it all already: the time that is written for
+// a directory may be older than the one shown. An error can only come from a
+// document that disagrees with the view, or that is full.
+func (t *Tx) apply() (op Op, recorded bool, err error) {
 	x := t.x
 	for i := range t.ops {
 		op := &t.ops[i]
-		var err error
 		switch op.kind {
 		case opCreate:
 			var id loro.TreeID
@@ -150,18 +151,17 @@ func (t *Tx) apply() (Op, error) {
 			err = x.meta(op.node).Set(op.key, op.val)
 		}
 		if err != nil {
-			return Op{}, fmt.Errorf("record a change of %q: %w", x.nameOf(op.node), err)
+			return Op{}, false, fmt.Errorf("record a change of %q: %w", x.nameOf(op.node), err)
 		}
 	}
 	span, ok := x.doc.Commit()
 	if !ok {
-		return Op{}, fmt.Errorf("document recorded none of %d operations", len(t.ops))
+		return Op{}, false, nil
 	}
 	x.next, x.schema = span.End, true
-	op := Op{Span: Span{Peer: uint64(span.Peer), Start: span.Start, End: span.End}}
-	var err error
+	op.Span = Span{Peer: uint64(span.Peer), Start: span.Start, End: span.End}
 	if op.Update, err = x.export(op.Span); err != nil {
-		return Op{}, err
+		return Op{}, false, err
 	}
 	// The order among nodes of one name follows the moves just recorded.
 	for _, s := range t.saved {
@@ -171,7 +171,7 @@ func (t *Tx) apply() (Op, error) {
 		x.regroupLater(n)
 	}
 	x.settle()
-	return op, nil
+	return op, true, nil
 }
 
 // meta is where a node's facts are in the document.
@@ -206,6 +206,8 @@ func (t *Tx) save(n Node) {
 // rollback puts the view back.
 func (t *Tx) rollback() {
 	x := t.x
+	clear(t.ops)
+	t.ops = t.ops[:0] // from here on the document is what counts
 	for _, n := range t.made {
 		if x.at(n).flags&fPlaced != 0 {
 			x.displace(n)
@@ -214,8 +216,17 @@ func (t *Tx) rollback() {
 		x.dropID(n)
 		x.at(n).flags |= fDead
 	}
+	// Where a node was is where the document has it. What the view had when it
+	// was saved may come of a merge this transaction brought about.
+	home := func(n Node) Node {
+		id, _ := x.tree.Parent(x.id(n))
+		return x.canon(x.find(id))
+	}
 	for _, s := range t.saved {
-		if s.n != Root && x.at(s.n).flags&fPlaced != 0 {
+		if s.n == Root || x.at(s.n).flags&fPlaced == 0 {
+			continue
+		}
+		if s.was.flags&fPlaced == 0 || x.givenOf(s.n) != s.given || x.at(s.n).parent != home(s.n) {
 			x.displace(s.n)
 		}
 	}
@@ -227,20 +238,18 @@ func (t *Tx) rollback() {
 		nd.mtime, nd.changed, nd.created = s.was.mtime, s.was.changed, s.was.created
 		nd.flags = nd.flags&^facts | s.was.flags&facts
 		x.setRare(s.n, s.rare)
-		nd.parent = s.was.parent
 	}
-	// Where a node was is where the document has it. What the view had when it
-	// was saved may come of a merge this transaction brought about.
 	for _, s := range t.saved {
-		if s.n == Root {
-			continue
-		}
-		id, place := x.tree.Parent(x.id(s.n))
+		nd := x.at(s.n)
 		switch {
+		case s.n == Root || nd.flags&fPlaced != 0:
 		case s.was.flags&fPlaced != 0:
-			x.place(s.n, x.canon(x.find(id)), s.given)
-		case place == loro.Hidden:
-			x.floating[s.n] = struct{}{}
+			x.place(s.n, home(s.n), s.given)
+		default:
+			nd.parent = s.was.parent
+			if x.placeOf(x.id(s.n)) == loro.Hidden {
+				x.floating[s.n] = struct{}{}
+			}
 		}
 	}
 	for _, s := range t.saved {
