@@ -1,0 +1,681 @@
+package loroindex
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex/loro"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	errNoKey       = errors.New("no such key")
+	errUnreachable = errors.New("unreachable")
+)
+
+// memBucket is a bucket in memory. hook, if set, is called before every call
+// and may make it fail.
+type memBucket struct {
+	mu    sync.Mutex
+	objs  map[string]memObject
+	now   time.Time
+	hook  func(op, key string) error
+	calls []string // "get key" ...
+}
+
+type memObject struct {
+	body []byte
+	time time.Time
+}
+
+func newBucket() *memBucket {
+	return &memBucket{objs: make(map[string]memObject), now: time.Unix(1_700_000_000, 0)}
+}
+
+func (b *memBucket) call(op, key string) error {
+	b.mu.Lock()
+	b.calls = append(b.calls, op+" "+key)
+	hook := b.hook
+	b.mu.Unlock()
+	if hook == nil {
+		return nil
+	}
+	return hook(op, key)
+}
+
+func (b *memBucket) Get(_ context.Context, key string, limit int64) ([]byte, error) {
+	if err := b.call("get", key); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o, ok := b.objs[key]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", errNoKey, key)
+	}
+	if int64(len(o.body)) > limit {
+		return nil, errors.New("too large")
+	}
+	return bytes.Clone(o.body), nil
+}
+
+func (b *memBucket) Put(_ context.Context, key string, body []byte) error {
+	if err := b.call("put", key); err != nil {
+		return err
+	}
+	b.put(key, body)
+	return nil
+}
+
+func (b *memBucket) put(key string, body []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now = b.now.Add(time.Hour)
+	b.objs[key] = memObject{bytes.Clone(body), b.now}
+}
+
+func (b *memBucket) List(_ context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		if err := b.call("list", prefix); err != nil {
+			yield(Object{}, err)
+			return
+		}
+		for _, k := range b.keys(prefix) {
+			b.mu.Lock()
+			o := b.objs[k]
+			b.mu.Unlock()
+			if k > after && !yield(Object{k, int64(len(o.body)), o.time}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (b *memBucket) NotExist(err error) bool { return errors.Is(err, errNoKey) }
+
+func (b *memBucket) keys(prefix string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var keys []string
+	for _, k := range slices.Sorted(maps.Keys(b.objs)) {
+		if strings.HasPrefix(k, prefix) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func (b *memBucket) clone() *memBucket {
+	c := newBucket()
+	c.now = b.now
+	for k, o := range b.objs {
+		c.objs[k] = memObject{bytes.Clone(o.body), o.time}
+	}
+	return c
+}
+
+// took returns the calls so far and forgets them.
+func (b *memBucket) took() []string {
+	c := b.calls
+	b.calls = nil
+	return c
+}
+
+// noWrites makes every write fail the test.
+func (b *memBucket) noWrites(t testing.TB) {
+	b.hook = func(op, key string) error {
+		if op == "put" {
+			t.Errorf("wrote %s", key)
+		}
+		return nil
+	}
+}
+
+// memLocal keeps copies in memory.
+type memLocal map[string][]byte
+
+func (l memLocal) List(context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, k := range slices.Sorted(maps.Keys(l)) {
+			if !yield(k, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l memLocal) Get(_ context.Context, key string) ([]byte, error) {
+	if b, ok := l[key]; ok {
+		return bytes.Clone(b), nil
+	}
+	return nil, errNoKey
+}
+
+func (l memLocal) Put(_ context.Context, key string, body []byte) error {
+	l[key] = bytes.Clone(body)
+	return nil
+}
+
+func load(t testing.TB, b Bucket, local Local, device string) *Loaded {
+	t.Helper()
+	l, err := Load(t.Context(), b, local, Options{Device: device, Now: clock(1_700_000_000)})
+	require.NoError(t, err)
+	return l
+}
+
+// publish makes files in an index and publishes each change.
+func publish(t testing.TB, x *Index, b Bucket, files ...string) {
+	t.Helper()
+	for _, p := range files {
+		start := x.next
+		mk(t, x, p)
+		_, err := x.Publish(t.Context(), b, Span{x.Peer(), start, x.next})
+		require.NoError(t, err)
+	}
+}
+
+func publishSnapshot(t testing.TB, x *Index, b Bucket) objectid.ID {
+	t.Helper()
+	id, _, err := x.PublishSnapshot(t.Context(), b, nil)
+	require.NoError(t, err)
+	return id
+}
+
+func TestAnEmptyBucketIsAFreshIndexAndStaysEmpty(t *testing.T) {
+	b := newBucket()
+	b.noWrites(t)
+	l := load(t, b, memLocal{}, "anna")
+	require.True(t, l.Fresh)
+	require.Empty(t, paths(t, l.Index))
+	require.Empty(t, l.Bucket)
+	require.Empty(t, l.Damaged)
+}
+
+func TestWhatIsPublishedIsLoaded(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "d/", "d/f")
+	require.Equal(t, []string{
+		TipKey, UpdateKey(Span{x.Peer(), 0, 6}), UpdateKey(Span{x.Peer(), 6, 10}),
+	}, b.keys(""))
+
+	y := load(t, b, nil, "berta")
+	require.False(t, y.Fresh)
+	require.Equal(t, 2, y.Updates)
+	require.Equal(t, tree(t, x), tree(t, y.Index))
+	require.Equal(t, x.Version(), y.Bucket)
+
+	id := publishSnapshot(t, y.Index, b)
+	require.Equal(t, id.String(), string(b.objs[HeadKey].body))
+	publish(t, x, b, "later")
+	b.took()
+	z := load(t, b, nil, "carl")
+	require.Equal(t, []string{
+		"get " + HeadKey, "get " + ObjectKey(id), "list " + ObjectPrefix, "list " + UpdatePrefix,
+		"get " + UpdateKey(Span{x.Peer(), 10, 14}),
+	}, b.took(), "only what the snapshot lacks is read")
+	require.Equal(t, id, z.Head)
+	require.Equal(t, tree(t, x), tree(t, z.Index))
+	require.Equal(t, x.Version(), z.Bucket)
+}
+
+func TestSnapshotsHoldOnlyWhatIsPublished(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "published")
+	mk(t, x, "in the journal")
+	publishSnapshot(t, x, b)
+	require.Equal(t, []string{"published"}, paths(t, load(t, b, nil, "berta").Index))
+
+	b.took()
+	require.Equal(t, publishSnapshot(t, x, b), load(t, b, nil, "berta").Head)
+	require.NotContains(t, strings.Join(b.took(), "\n"), "put", "there is nothing new to write")
+}
+
+func TestNothingPublishedMakesNoSnapshot(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	mk(t, x, "f")
+	require.Zero(t, publishSnapshot(t, x, b))
+	require.Empty(t, b.keys(""))
+}
+
+// damagedBuckets is a bucket with two snapshots and updates, in every state of
+// damage that the older snapshot makes up for.
+func damagedBuckets(t *testing.T) (want []string, m map[string]*memBucket) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	first := publishSnapshot(t, x, b)
+	publish(t, x, b, "b")
+	second := publishSnapshot(t, x, b)
+	publish(t, x, b, "c")
+	m = map[string]*memBucket{}
+	add := func(name string, fn func(b *memBucket)) {
+		c := b.clone()
+		fn(c)
+		m[name] = c
+	}
+	add("head is missing", func(b *memBucket) { delete(b.objs, HeadKey) })
+	add("head is empty", func(b *memBucket) { b.put(HeadKey, nil) })
+	add("head is garbage", func(b *memBucket) { b.put(HeadKey, []byte("<html>")) })
+	add("head ends in a newline", func(b *memBucket) { b.put(HeadKey, []byte(second.String()+"\n")) })
+	add("head names nothing", func(b *memBucket) { b.put(HeadKey, []byte(objectid.Of(nil).String())) })
+	add("head's snapshot is damaged", func(b *memBucket) { b.objs[ObjectKey(second)].body[50] ^= 1 })
+	add("head's snapshot is cut short", func(b *memBucket) { b.put(ObjectKey(second), b.objs[ObjectKey(second)].body[:50]) })
+	add("the older snapshot is damaged", func(b *memBucket) { b.put(ObjectKey(first), []byte("x")) })
+	return tree(t, x), m
+}
+
+func TestADamagedHeadIsMadeUpForByOtherSnapshots(t *testing.T) {
+	want, buckets := damagedBuckets(t)
+	for name, b := range buckets {
+		t.Run(name, func(t *testing.T) {
+			b.noWrites(t)
+			l := load(t, b, nil, "berta")
+			require.Equal(t, want, tree(t, l.Index))
+			if name == "head is missing" || name == "the older snapshot is damaged" {
+				require.Len(t, l.Damaged, strings.Count(name, "older"))
+			} else {
+				require.NotEmpty(t, l.Damaged)
+				require.ErrorIs(t, l.Damaged[0], ErrDamaged)
+				require.ErrorContains(t, l.Damaged[0], "index/")
+			}
+
+			// The next snapshot mends it.
+			b.hook = nil
+			publishSnapshot(t, l.Index, b)
+			after := load(t, b, nil, "carl")
+			require.Empty(t, after.Damaged)
+			require.Equal(t, want, tree(t, after.Index))
+		})
+	}
+}
+
+func TestAnIndexThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	id := publishSnapshot(t, x, b)
+	publish(t, x, b, "b")
+	update := UpdateKey(Span{x.Peer(), 7, x.next})
+	require.Contains(t, b.keys(""), update)
+	garbage := []byte("not what it was")
+	for name, c := range map[string]struct {
+		damage func(b *memBucket)
+		key    string
+		err    error
+	}{
+		"the only snapshot is garbage":       {func(b *memBucket) { b.put(ObjectKey(id), garbage) }, ObjectKey(id), ErrDamaged},
+		"the only snapshot is gone":          {func(b *memBucket) { delete(b.objs, ObjectKey(id)) }, ObjectKey(id), ErrDamaged},
+		"head and the only snapshot are bad": {func(b *memBucket) { b.put(HeadKey, nil); b.put(ObjectKey(id), garbage) }, HeadKey, ErrDamaged},
+		"head missing, snapshot bad":         {func(b *memBucket) { delete(b.objs, HeadKey); b.put(ObjectKey(id), garbage) }, ObjectKey(id), ErrDamaged},
+		"head garbage, nothing else":         {func(b *memBucket) { b.put(HeadKey, garbage); delete(b.objs, ObjectKey(id)) }, HeadKey, ErrDamaged},
+		"an update is garbage":               {func(b *memBucket) { b.put(update, garbage) }, update, ErrDamaged},
+		"an update is empty":                 {func(b *memBucket) { b.put(update, nil) }, update, ErrDamaged},
+		"an update holds something else":     {func(b *memBucket) { b.put(update, b.objs[UpdateKey(Span{x.Peer(), 0, 7})].body) }, update, ErrDamaged},
+		"a snapshot that is no snapshot": {func(b *memBucket) {
+			b.objs = map[string]memObject{}
+			b.put(ObjectKey(objectid.Of(garbage)), garbage)
+			b.put(HeadKey, []byte(objectid.Of(garbage).String()))
+		}, ObjectKey(objectid.Of(garbage)), ErrDamaged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := b.clone()
+			c.damage(bad)
+			bad.noWrites(t)
+			before := maps.Clone(bad.objs)
+			_, err := Load(t.Context(), bad, nil, Options{})
+			require.ErrorIs(t, err, c.err)
+			require.ErrorContains(t, err, c.key)
+			require.Equal(t, before, bad.objs)
+		})
+	}
+}
+
+func TestAHoleInTheHistoryIsAnErrorThatNamesIt(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a", "b", "c")
+	delete(b.objs, UpdateKey(Span{x.Peer(), 7, 11}))
+	b.noWrites(t)
+	_, err := Load(t.Context(), b, nil, Options{})
+	require.ErrorIs(t, err, ErrMissing)
+	require.ErrorContains(t, err, Span{x.Peer(), 7, 11}.String())
+}
+
+func TestAFailureOfAnyCallIsReportedWithItsKey(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a", "b")
+	publishSnapshot(t, x, b)
+	publish(t, x, b, "c")
+	mine := load(t, b, nil, "berta").Index
+	publish(t, x, b, "d")
+	b.took()
+	for name, do := range map[string]func(b Bucket) error{
+		"load":     func(b Bucket) error { _, err := Load(t.Context(), b, nil, Options{}); return err },
+		"pull":     func(b Bucket) error { _, err := testIndex(t, "carl").Pull(t.Context(), b, nil); return err },
+		"publish":  func(b Bucket) error { _, err := x.Publish(t.Context(), b, Span{x.Peer(), 0, 7}); return err },
+		"snapshot": func(b Bucket) error { _, _, err := mine.PublishSnapshot(t.Context(), b, nil); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := 0; ; i++ {
+				c := b.clone()
+				n, failed := 0, ""
+				c.hook = func(op, key string) error {
+					if n++; n == i+1 {
+						failed = key
+						return errUnreachable
+					}
+					return nil
+				}
+				err := do(c)
+				if failed == "" {
+					require.NoError(t, err)
+					require.Greater(t, i, 1)
+					return
+				}
+				require.ErrorIs(t, err, errUnreachable)
+				require.ErrorContains(t, err, failed)
+				require.NotErrorIs(t, err, ErrDamaged)
+				if name == "load" || name == "pull" {
+					require.Equal(t, b.objs, c.objs)
+				}
+			}
+		})
+	}
+}
+
+func TestAPublishedIndexThatIsGoneIsNotReplaced(t *testing.T) {
+	b := newBucket()
+	local := memLocal{}
+	x := load(t, b, local, "anna").Index
+	publish(t, x, b, "a")
+	load(t, b, local, "anna")
+	require.NotEmpty(t, local)
+	empty := newBucket()
+	empty.noWrites(t)
+	_, err := Load(t.Context(), empty, local, Options{})
+	require.ErrorIs(t, err, ErrIndexGone)
+}
+
+func TestCopiesOnThisMachineSpareReadingAndStandAlone(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a", "b")
+	publishSnapshot(t, x, b)
+	publish(t, x, b, "c")
+	local := memLocal{}
+	load(t, b, local, "berta")
+	b.took()
+	l := load(t, b, local, "berta")
+	require.Equal(t, []string{"get " + HeadKey, "list " + ObjectPrefix, "list " + UpdatePrefix}, b.took())
+	require.Equal(t, tree(t, x), tree(t, l.Index))
+	require.Equal(t, x.Version(), l.Bucket)
+
+	alone := load(t, nil, local, "berta")
+	require.Equal(t, tree(t, x), tree(t, alone.Index))
+	require.Empty(t, alone.Bucket)
+	_, err := Load(t.Context(), nil, memLocal{}, Options{})
+	require.Error(t, err)
+	_, err = Load(t.Context(), nil, nil, Options{})
+	require.Error(t, err)
+
+	// Damaged copies are read again.
+	for key := range local {
+		bad := maps.Clone(local)
+		bad[key] = []byte("damaged")
+		l := load(t, b, bad, "berta")
+		require.Equal(t, tree(t, x), tree(t, l.Index))
+		require.Len(t, l.Damaged, 1)
+		require.ErrorContains(t, l.Damaged[0], key)
+		require.Equal(t, local, bad, "and kept again")
+	}
+}
+
+func TestLoadingOnTopOfCopiesTellsWhatWasLost(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "f")
+	local := memLocal{}
+	mine := load(t, b, local, "berta").Index
+	setContent(t, mine, "f", "berta")
+	span := Span{mine.Peer(), 0, mine.next}
+	key, err := mine.Publish(t.Context(), b, span)
+	require.NoError(t, err)
+	local[key], err = mine.Export(span)
+	require.NoError(t, err)
+	// berta's machine sleeps; anna's did not see that, and folds it all.
+	for range 3 {
+		setContent(t, x, "f", fmt.Sprint("anna", x.next))
+	}
+	_, err = x.Publish(t.Context(), b, Span{x.Peer(), 0, x.next})
+	require.NoError(t, err)
+	_, err = x.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	publishSnapshot(t, x, b)
+	for _, k := range b.keys(UpdatePrefix) {
+		delete(b.objs, k)
+	}
+
+	l := load(t, b, local, "berta")
+	require.Equal(t, tree(t, x), tree(t, l.Index))
+	require.Len(t, l.Changes.Lost, 1)
+	require.Equal(t, content("berta"), l.Changes.Lost[0].Content)
+	require.Equal(t, "anna", l.Changes.Lost[0].Winner)
+}
+
+func TestPullFollowsTheBucket(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	y := load(t, b, nil, "berta").Index
+	publish(t, x, b, "b")
+	publish(t, y, b, "c")
+	paths(t, y)
+	local := memLocal{}
+	c, err := y.Pull(t.Context(), b, local)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b", "c"}, paths(t, y))
+	require.Len(t, c.Nodes, 2)
+	require.Len(t, local, 1)
+	b.took()
+	c, err = y.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Empty(t, c)
+	require.Equal(t, []string{"list " + UpdatePrefix}, b.took())
+
+	// An update that was folded into a snapshot and deleted comes from there.
+	publish(t, x, b, "d")
+	_, err = x.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	publishSnapshot(t, x, b)
+	for _, k := range b.keys(UpdatePrefix) {
+		delete(b.objs, k)
+	}
+	publish(t, x, b, "e")
+	_, err = y.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b", "c", "d", "e"}, paths(t, y))
+}
+
+func TestPullReadsTheHeadOnceInAWhile(t *testing.T) {
+	b := newBucket()
+	now := time.Unix(1_700_000_000, 0)
+	opt := Options{Now: func() time.Time { return now }}
+	l, err := Load(t.Context(), b, nil, opt)
+	require.NoError(t, err)
+	y := l.Index
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	publishSnapshot(t, x, b)
+	for _, k := range b.keys(UpdatePrefix) {
+		delete(b.objs, k)
+	}
+	_, err = y.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Empty(t, paths(t, y))
+	now = now.Add(MinGrace)
+	_, err = y.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a"}, paths(t, y))
+	b.took()
+	_, err = y.Pull(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"list " + UpdatePrefix}, b.took())
+}
+
+func TestAnUpdateThatGoesWhileLoadingIsLookedForAgain(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a", "b")
+	folded := false
+	b.hook = func(op, key string) error {
+		if op == "get" && strings.HasPrefix(key, UpdatePrefix) && !folded {
+			// Another device folds both updates into one just now.
+			folded = true
+			body, err := x.Export(Span{x.Peer(), 0, x.next})
+			require.NoError(t, err)
+			for _, k := range b.keys(UpdatePrefix) {
+				delete(b.objs, k)
+			}
+			b.put(UpdateKey(Span{x.Peer(), 0, x.next}), body)
+		}
+		return nil
+	}
+	require.Equal(t, tree(t, x), tree(t, load(t, b, nil, "berta").Index))
+}
+
+// TestACrashWhilePublishingASnapshotLosesNothing stops the writer before each
+// of its writes, and lets another device go on from there.
+func TestACrashWhilePublishingASnapshotLosesNothing(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	publishSnapshot(t, x, b)
+	publish(t, x, b, "b")
+	y := load(t, b, nil, "berta").Index
+	publish(t, y, b, "c")
+	want := []string{"a", "b", "c"}
+	for stop := range 5 {
+		c := b.clone()
+		writer := load(t, c, nil, "anna").Index
+		writes := 0
+		c.hook = func(op, key string) error {
+			if op == "put" {
+				if writes++; writes > stop {
+					return errUnreachable
+				}
+			}
+			return nil
+		}
+		_, _, err := writer.PublishSnapshot(t.Context(), c, nil)
+		c.hook = nil
+		if stop < 2 {
+			require.ErrorIs(t, err, errUnreachable)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, 2, writes, "an object, then the head")
+		}
+		require.Equal(t, want, paths(t, load(t, c, nil, "carl").Index))
+		publishSnapshot(t, load(t, c, nil, "carl").Index, c)
+		require.Equal(t, want, paths(t, load(t, c, nil, "dora").Index))
+	}
+}
+
+// TestSnapshotsWrittenAtOnce has another device publish a snapshot of its own,
+// and delete what that covers, between any two calls of a snapshot being
+// published: whoever writes the head last, everything is found from it.
+func TestSnapshotsWrittenAtOnce(t *testing.T) {
+	for at := 1; ; at++ {
+		b := newBucket()
+		x := load(t, b, nil, "anna").Index
+		publish(t, x, b, "a")
+		publishSnapshot(t, x, b)
+		publish(t, x, b, "b")
+		y := load(t, b, nil, "berta").Index
+		n, hit := 0, false
+		b.hook = func(op, key string) error {
+			if n++; n == at {
+				hit = true
+				hook := b.hook
+				b.hook = nil
+				publish(t, y, b, "c")
+				id := publishSnapshot(t, y, b)
+				for _, k := range b.keys(UpdatePrefix) {
+					delete(b.objs, k)
+				}
+				require.Contains(t, b.keys(""), ObjectKey(id))
+				b.hook = hook
+			}
+			return nil
+		}
+		_, _, err := x.PublishSnapshot(t.Context(), b, nil)
+		b.hook = nil
+		require.NoError(t, err)
+		if !hit {
+			require.Greater(t, at, 6)
+			return
+		}
+		require.Equal(t, []string{"a", "b", "c"}, paths(t, load(t, b, nil, "carl").Index), "before call %d", at)
+	}
+}
+
+func TestATornSnapshotIsNotMadeTheHead(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	b.hook = func(op, key string) error {
+		if op == "get" && strings.HasPrefix(key, ObjectPrefix) {
+			b.put(key, []byte("torn"))
+		}
+		return nil
+	}
+	_, _, err := x.PublishSnapshot(t.Context(), b, nil)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, ObjectPrefix)
+	require.NotContains(t, b.keys(""), HeadKey)
+}
+
+func TestEarlierSessionsArePublishedBeforeLaterOnes(t *testing.T) {
+	b := newBucket()
+	first := load(t, b, nil, "anna").Index
+	op := do(t, first, func(tx *Tx) error { _, err := tx.Create(Root, "a", fileInfo, content("a")); return err })
+	second := load(t, b, nil, "anna").Index
+	_, err := second.Import(op.Update)
+	require.NoError(t, err)
+	publish(t, second, b, "b")
+	_, _, err = second.PublishSnapshot(t.Context(), b, nil)
+	require.ErrorIs(t, err, ErrMissing)
+	require.NotContains(t, strings.Join(b.keys(""), "\n"), ObjectPrefix)
+	_, err = second.Publish(t.Context(), b, op.Span)
+	require.NoError(t, err)
+	publishSnapshot(t, second, b)
+	require.Equal(t, []string{"a", "b"}, paths(t, load(t, b, nil, "berta").Index))
+}
+
+func TestANewerIndexIsRefusedOnLoading(t *testing.T) {
+	b := newBucket()
+	x := testIndex(t, "anna")
+	require.NoError(t, x.Update(func(tx *Tx) error {
+		tx.ops[0].val = loro.Int(schemaVersion + 1)
+		_, err := tx.Create(Root, "f", fileInfo, Content{})
+		return err
+	}, nil))
+	_, err := x.Publish(t.Context(), b, Span{x.Peer(), 0, x.next})
+	require.NoError(t, err)
+	b.noWrites(t)
+	_, err = Load(t.Context(), b, nil, Options{})
+	require.ErrorIs(t, err, ErrNewerSchema)
+}
