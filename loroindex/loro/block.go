@@ -184,9 +184,10 @@ func (b *changeBlock) decodeHeader(raw []byte, n int) error {
 		each[i] = uint32(v)
 		total += v
 	}
-	// A dependency can cost less than a byte (its peer and counter in runs),
-	// but each must differ from the others of its change by peer.
-	if counts.left != 0 || total > uint64(len(b.peers))*uint64(n) || total > uint64(8*len(raw)) {
+	// A dependency can cost as little as a bit (its peer in a run, its counter
+	// at a constant distance), but must differ from the others of its change
+	// by peer, and nobody has that many.
+	if counts.left != 0 || total > uint64(len(b.peers))*uint64(n) || total > uint64(1<<20+len(raw)) {
 		return invalidf("change block: too many dependencies")
 	}
 	deps := make([]ID, total)
@@ -280,6 +281,11 @@ func decodeBlockTables(raw []byte) (*changeBlock, error) {
 	}
 	for c := (cursor{b: s.keys}); len(c.b) > 0; {
 		b.keys = append(b.keys, c.text())
+		// Distinct keys take some bytes each; a list of empty ones would
+		// take up much more memory than it has bytes.
+		if len(b.keys) > 1<<16+len(s.keys)/4 {
+			c.fail("change block: too many keys")
+		}
 		if c.err != nil {
 			return nil, c.err
 		}

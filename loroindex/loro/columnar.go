@@ -424,6 +424,9 @@ func readPositions(b []byte) ([]string, error) {
 		return nil, err
 	}
 	n := rest.count(1)
+	if n > 1<<16+len(b)/2 {
+		return nil, invalidf("position arena: too many positions")
+	}
 	out := make([]string, 0, n)
 	last := ""
 	budget := maxPositionBytes

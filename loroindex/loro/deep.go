@@ -13,14 +13,15 @@ import (
 // Containers of unsupported types are null. It is meant for tests and tools.
 func (d *Doc) DeepValue() Value {
 	var es []Entry
+	x := resolver{d.s, make(map[ContainerID]bool)}
 	for _, r := range d.s.roots {
-		if v := d.s.deepMap(r.e, 0); v.Len() > 0 {
+		if v := x.deepMap(r.e, 0); v.Len() > 0 {
 			es = append(es, Entry{r.name, v})
 		}
 	}
 	for i, t := range d.s.trees {
 		if t.id.Root {
-			if v := d.s.deepTree(uint32(i+1), 0); v.Len() > 0 {
+			if v := x.deepTree(uint32(i+1), 0); v.Len() > 0 {
 				es = append(es, Entry{t.id.Name, v})
 			}
 		}
@@ -29,15 +30,21 @@ func (d *Doc) DeepValue() Value {
 }
 
 // maxResolve bounds how deep containers in containers are followed; hostile
-// documents can nest them without end.
-const maxResolve = 4096
+// documents can nest them without end, even in a circle.
+const maxResolve = 1024
 
-func (s *state) deepMap(e ent, depth int) Value {
+type resolver struct {
+	*state
+	seen map[ContainerID]bool // each container is shown once
+}
+
+func (x resolver) deepMap(e ent, depth int) Value {
 	var es []Entry
+	s := x.state
 	s.eachReg(s.nodes.at(e).rec, func(r register) bool {
 		if !r.deleted {
 			v, _ := s.unpack(r.val)
-			es = append(es, Entry{s.keys.list[r.key], s.resolve(v, depth+1)})
+			es = append(es, Entry{s.keys.list[r.key], x.resolve(v, depth+1)})
 		}
 		return true
 	})
@@ -45,25 +52,27 @@ func (s *state) deepMap(e ent, depth int) Value {
 }
 
 // resolve replaces container references in a value by what they hold.
-func (s *state) resolve(v Value, depth int) Value {
+func (x resolver) resolve(v Value, depth int) Value {
 	switch v.kind {
 	case KindList:
 		items := slices.Clone(v.c.list)
 		for i := range items {
-			items[i] = s.resolve(items[i], depth)
+			items[i] = x.resolve(items[i], depth)
 		}
 		return Value{kind: KindList, c: &compound{list: items}}
 	case KindMap:
 		es := slices.Clone(v.c.entries)
 		for i := range es {
-			es[i].Value = s.resolve(es[i].Value, depth)
+			es[i].Value = x.resolve(es[i].Value, depth)
 		}
 		return Value{kind: KindMap, c: &compound{entries: es}}
 	case KindContainer:
-		if depth > maxResolve {
+		s := x.state
+		id := v.c.cid
+		if depth > maxResolve || x.seen[id] {
 			return Null()
 		}
-		id := v.c.cid
+		x.seen[id] = true
 		switch id.Type {
 		case TypeMap:
 			if id.Root {
@@ -71,13 +80,13 @@ func (s *state) resolve(v Value, depth int) Value {
 			}
 			if p, ok := s.peers.find(id.ID.Peer); ok {
 				if e, ok := s.nodes.find(p, id.ID.Counter); ok {
-					return s.deepMap(e, depth)
+					return x.deepMap(e, depth)
 				}
 			}
 			return MapValue()
 		case TypeTree:
 			if t := s.treeIdx[id]; t != 0 {
-				return s.deepTree(t, depth)
+				return x.deepTree(t, depth)
 			}
 			return List()
 		}
@@ -86,12 +95,13 @@ func (s *state) resolve(v Value, depth int) Value {
 	return v
 }
 
-func (s *state) deepTree(t uint32, depth int) Value {
-	return s.deepKids(t, atRoot, Null(), depth)
+func (x resolver) deepTree(t uint32, depth int) Value {
+	return x.deepKids(t, atRoot, Null(), depth)
 }
 
-func (s *state) deepKids(t uint32, parent ent, parentID Value, depth int) Value {
+func (x resolver) deepKids(t uint32, parent ent, parentID Value, depth int) Value {
 	var out []Value
+	s := x.state
 	if k := s.kidsOf(t, parent); k != nil && depth < maxResolve {
 		k.each(func(e ent) bool {
 			n := s.nodes.at(e)
@@ -101,11 +111,11 @@ func (s *state) deepKids(t uint32, parent ent, parentID Value, depth int) Value 
 				meta = first
 			}
 			out = append(out, MapValue(
-				Entry{"children", s.deepKids(t, e, id, depth+1)},
+				Entry{"children", x.deepKids(t, e, id, depth+1)},
 				Entry{"fractional_index", String(strings.ToUpper(hex.EncodeToString([]byte(s.pos.list[n.pos]))))},
 				Entry{"id", id},
 				Entry{"index", Int(int64(len(out)))},
-				Entry{"meta", s.deepMap(meta, depth+1)},
+				Entry{"meta", x.deepMap(meta, depth+1)},
 				Entry{"parent", parentID},
 			))
 			return true

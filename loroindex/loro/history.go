@@ -20,6 +20,12 @@ type history struct {
 	start     VersionVector
 	root      Frontiers
 	rootState []byte
+
+	// Of a document loaded from a snapshot: the largest Lamport time in it, and
+	// whether the registers have been made exact since, see reconcile.
+	loaded    bool
+	loadedLam uint32
+	exact     bool
 }
 
 type peerHistory struct {

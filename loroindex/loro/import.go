@@ -56,18 +56,20 @@ func (d *Doc) Import(blob []byte) (ImportStatus, error) {
 		return ImportStatus{}, err
 	}
 	in := importer{d: d}
-	if mode == ModeSnapshot {
-		sec, err := splitSnapshot(body)
-		if err != nil {
+	if mode == ModeUpdates {
+		if err := in.readUpdates(body); err != nil {
 			return ImportStatus{}, err
 		}
-		if d.empty() {
-			return d.load(sec)
-		}
-		if err := in.readChangeStore(sec); err != nil {
-			return ImportStatus{}, err
-		}
-	} else if err := in.readUpdates(body); err != nil {
+		return in.run()
+	}
+	sec, err := splitSnapshot(body)
+	if err != nil {
+		return ImportStatus{}, err
+	}
+	if d.empty() {
+		return d.load(sec)
+	}
+	if err := in.readChangeStore(sec); err != nil {
 		return ImportStatus{}, err
 	}
 	return in.run()
@@ -193,7 +195,7 @@ func (in *importer) run() (ImportStatus, error) {
 	}
 	d.s.rec = &recorder{}
 	defer func() { d.s.rec = nil }()
-	if err := d.raiseLog(in.accepted); err != nil {
+	if err := d.reconcile(in.accepted); err != nil {
 		in.rollback()
 		return ImportStatus{}, err
 	}

@@ -239,6 +239,10 @@ func (d *Doc) adopt(l *loadedHistory, sec sections) error {
 	for id, end := range l.vv {
 		h.peer(d.s.peers.intern(id)).end = end
 	}
+	h.loaded = true
+	for i := range l.peers {
+		h.loadedLam = max(h.loadedLam, l.peers[i].lastLam)
+	}
 	for _, id := range l.fr {
 		h.heads[d.s.peers.intern(id.Peer)] = struct{}{}
 	}

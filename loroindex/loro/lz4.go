@@ -15,10 +15,13 @@ const lz4Magic = 0x184D2204
 
 // budget bounds what one import may inflate: LZ4 turns one byte into up to 255,
 // and a hostile blob must not be able to turn that against us.
-type budget struct{ left int }
+type budget struct {
+	left  int // bytes
+	nodes int // rows of tree states, which can be run-length encoded
+}
 
 // inflateBudget allows a generous multiple of the compressed input.
-func inflateBudget(input int) *budget { return &budget{64<<20 + 64*input} }
+func inflateBudget(input int) *budget { return &budget{left: 64<<20 + 64*input, nodes: 1<<20 + input} }
 
 func (b *budget) spend(n int) error {
 	if b == nil {

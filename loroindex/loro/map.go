@@ -61,7 +61,7 @@ const maxRootName = 1<<16 - 16
 
 // attached reports whether a map is reachable from a root.
 func (s *state) attached(e ent) bool {
-	for {
+	for range maxResolve {
 		n := s.nodes.at(e)
 		switch {
 		case n.peer == rootPeer:
@@ -89,6 +89,7 @@ func (s *state) attached(e ent) bool {
 			e = n.parent
 		}
 	}
+	return false
 }
 
 // Get returns the value of a key. A child container is returned as a container

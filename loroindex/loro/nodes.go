@@ -44,7 +44,7 @@ const (
 type nodeTable struct {
 	chunks [][]node
 	n      uint32
-	slots  []uint32 // open addressing: entity+1, 0 when free; length a power of two
+	slots  []uint64 // open addressing: counter<<32 | entity+1, 0 when free; length a power of two
 	used   int
 	// alias finds nodes whose id already names an entity of another tree,
 	// which only a hostile document has.
@@ -69,59 +69,66 @@ func (t *nodeTable) add(peer uint32, ctr int32) ent {
 	return e
 }
 
-func hashID(peer uint32, ctr int32) uint32 {
-	h := uint64(peer)<<32 | uint64(uint32(ctr))
+// home is the slot an id is looked for first. Ids near each other share cache
+// lines, since what is used together was mostly created together.
+func home(peer uint32, ctr int32) uint32 {
+	h := uint64(peer)<<32 | uint64(uint32(ctr)>>4)
 	h *= 0x9E3779B97F4A7C15
-	return uint32(h >> 32)
+	return uint32(h>>32)&^15 | uint32(ctr)&15
 }
 
 func (t *nodeTable) find(peer uint32, ctr int32) (ent, bool) {
+	e, _ := t.lookup(peer, ctr)
+	return e, e != noEnt
+}
+
+// lookup returns the entity of an id, or noEnt and the slot it would go to.
+func (t *nodeTable) lookup(peer uint32, ctr int32) (ent, uint32) {
 	if len(t.slots) == 0 {
-		return 0, false
+		return noEnt, 0
 	}
 	mask := uint32(len(t.slots) - 1)
-	for i := hashID(peer, ctr) & mask; ; i = (i + 1) & mask {
+	for i := home(peer, ctr) & mask; ; i = (i + 1) & mask {
 		s := t.slots[i]
 		if s == 0 {
-			return 0, false
+			return noEnt, i
 		}
-		if n := t.at(s - 1); n.peer == peer && n.ctr == ctr {
-			return s - 1, true
+		if e := uint32(s) - 1; int32(s>>32) == ctr && t.at(e).peer == peer {
+			return e, i
 		}
 	}
 }
 
 // get finds or makes the entity of an id.
 func (t *nodeTable) get(peer uint32, ctr int32) ent {
-	if e, ok := t.find(peer, ctr); ok {
+	e, i := t.lookup(peer, ctr)
+	if e != noEnt {
 		return e
 	}
-	e := t.add(peer, ctr)
+	e = t.add(peer, ctr)
 	if 4*(t.used+1) > 3*len(t.slots) {
 		t.resize(max(64, 2*len(t.slots)))
+		_, i = t.lookup(peer, ctr)
 	}
-	t.insert(e)
-	return e
-}
-
-func (t *nodeTable) insert(e ent) {
-	n := t.at(e)
-	mask := uint32(len(t.slots) - 1)
-	i := hashID(n.peer, n.ctr) & mask
-	for t.slots[i] != 0 {
-		i = (i + 1) & mask
-	}
-	t.slots[i] = e + 1
+	t.slots[i] = uint64(uint32(ctr))<<32 | uint64(e+1)
 	t.used++
+	return e
 }
 
 func (t *nodeTable) resize(n int) {
 	old := t.slots
-	t.slots, t.used = make([]uint32, n), 0
+	t.slots = make([]uint64, n)
+	mask := uint32(n - 1)
 	for _, s := range old {
-		if s != 0 {
-			t.insert(s - 1)
+		if s == 0 {
+			continue
 		}
+		ctr := int32(s >> 32)
+		i := home(t.at(uint32(s)-1).peer, ctr) & mask
+		for t.slots[i] != 0 {
+			i = (i + 1) & mask
+		}
+		t.slots[i] = s
 	}
 }
 

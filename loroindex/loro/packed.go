@@ -35,52 +35,89 @@ const (
 // packer turns values of other encodings into packed bytes, interning keys and
 // peers. Its scratch is reused.
 type packer struct {
-	s   *state
-	tmp []byte
+	s    *state
+	tmp  []byte
+	es   []packedEntry
+	hint []uint32 // keys in the order last seen, see key
+	at   int
 }
 
+// packedEntry is an entry of a map being packed: out[start:end] holds its key
+// and value.
 type packedEntry struct {
 	key        uint32
 	start, end int
 }
 
-// sortEntries puts the map entries packed in out[base:] into canonical order.
-func (p *packer) sortEntries(out []byte, base int, es []packedEntry) []byte {
-	name := p.s.keys.list
-	sorted := true
-	for i := 1; i < len(es); i++ {
-		if name[es[i-1].key] >= name[es[i].key] {
-			sorted = false
-			break
+// key interns a key. The keys of one container after the other tend to be the
+// same in the same order, so the one at this place last time is tried first.
+func (p *packer) key(b []byte) uint32 {
+	if p.at < len(p.hint) {
+		if k := p.hint[p.at]; p.s.keys.list[k] == string(b) {
+			p.at++
+			return k
 		}
 	}
-	if sorted {
-		return p.emit(out, base, es)
+	k := p.s.keys.intern(b)
+	if p.at < 64 {
+		p.hint = append(p.hint[:p.at], k)
+		p.at++
 	}
-	slices.SortStableFunc(es, func(a, b packedEntry) int { return strings.Compare(name[a.key], name[b.key]) })
+	return k
+}
+
+// mapEntries packs the n entries of a map in the order they come and puts them
+// into canonical order if they were not. entry appends one key and value.
+func (p *packer) mapEntries(out []byte, n int, entry func(out []byte) (uint32, []byte), failed func() bool) []byte {
+	out = append(out, packMap)
+	out = appendUvarint(out, uint64(n))
+	base := len(out)
+	first := len(p.es)
+	sorted := true
+	names := p.s.keys.list
+	for ; n > 0; n-- {
+		start := len(out)
+		var key uint32
+		key, out = entry(out)
+		if failed() {
+			p.es = p.es[:first]
+			return out
+		}
+		names = p.s.keys.list
+		if k := len(p.es); k > first && names[p.es[k-1].key] >= names[key] {
+			sorted = false
+		}
+		p.es = append(p.es, packedEntry{key, start, len(out)})
+	}
+	if !sorted {
+		out = p.reorder(out, base, p.es[first:])
+	}
+	p.es = p.es[:first]
+	return out
+}
+
+// reorder sorts the entries packed in out[base:] and drops all but the last of
+// those with the same key.
+func (p *packer) reorder(out []byte, base int, es []packedEntry) []byte {
+	names := p.s.keys.list
+	slices.SortStableFunc(es, func(a, b packedEntry) int { return strings.Compare(names[a.key], names[b.key]) })
 	k := 0
 	for i, e := range es {
 		if i+1 < len(es) && es[i+1].key == e.key {
-			continue // a later duplicate replaces it
+			continue
 		}
 		es[k] = e
 		k++
 	}
-	return p.emit(out, base, es[:k])
-}
-
-// emit rewrites out[base:], values packed one after the other, as count and
-// key-value pairs.
-func (p *packer) emit(out []byte, base int, es []packedEntry) []byte {
-	at := len(p.tmp)
-	p.tmp = append(p.tmp, out[base:]...)
-	vals := p.tmp[at:]
-	out = appendUvarint(out[:base], uint64(len(es)))
-	for _, e := range es {
-		out = appendUvarint(out, uint64(e.key))
-		out = append(out, vals[e.start-base:e.end-base]...)
+	p.tmp = append(p.tmp[:0], out[base:]...)
+	if k < len(es) {
+		out = appendUvarint(out[:base-uvarintLen(uint64(len(es)))], uint64(k))
+	} else {
+		out = out[:base]
 	}
-	p.tmp = p.tmp[:at]
+	for _, e := range es[:k] {
+		out = append(out, p.tmp[e.start-base:e.end-base]...)
+	}
 	return out
 }
 
@@ -116,18 +153,11 @@ func (p *packer) nested(out []byte, c *cursor, keys []uint32, id packID) []byte 
 		}
 		return out
 	case nestedMap:
-		n := c.uvarint()
-		out = append(out, packMap)
-		base := len(out)
 		id.top = false
-		es := make([]packedEntry, 0, min(n, 16))
-		for ; n > 0; n-- {
+		return p.mapEntries(out, int(c.uvarint()), func(out []byte) (uint32, []byte) {
 			key := keys[c.uvarint()]
-			start := len(out)
-			out = p.nested(out, c, keys, id)
-			es = append(es, packedEntry{key, start, len(out)})
-		}
-		return p.sortEntries(out, base, es)
+			return key, p.nested(appendUvarint(out, uint64(key)), c, keys, id)
+		}, func() bool { return false })
 	default: // nestedContainer
 		out = append(out, packContainer, c.byte(), 0)
 		out = appendUvarint(out, uint64(id.peer))
@@ -187,21 +217,10 @@ func (p *packer) state(out []byte, c *cursor, depth int) []byte {
 		}
 		return out
 	case stateMap:
-		n := c.count(2)
-		out = append(out, packMap)
-		base := len(out)
-		var room [8]packedEntry
-		es := room[:0]
-		for ; n > 0 && c.err == nil; n-- {
-			key := p.s.keys.intern(c.text())
-			start := len(out)
-			out = p.state(out, c, depth+1)
-			es = append(es, packedEntry{key, start, len(out)})
-		}
-		if c.err != nil {
-			return out
-		}
-		return p.sortEntries(out, base, es)
+		return p.mapEntries(out, c.count(2), func(out []byte) (uint32, []byte) {
+			key := p.key(c.text())
+			return key, p.state(appendUvarint(out, uint64(key)), c, depth+1)
+		}, func() bool { return c.err != nil })
 	case stateContainer:
 		id := readPostcardCID(c)
 		if c.err != nil {

@@ -198,8 +198,9 @@ func (l *stateLoader) owner(parent ContainerID) ent {
 func (l *stateLoader) mapState(e ent, c *cursor) {
 	s := l.s
 	l.vals, l.regs, l.spans = l.vals[:0], l.regs[:0], l.spans[:0]
+	s.pk.at = 0
 	for n := c.count(2); n > 0 && c.err == nil; n-- {
-		key := s.keys.intern(c.text())
+		key := s.pk.key(c.text())
 		start := len(l.vals)
 		l.vals = s.pk.state(l.vals, c, 0)
 		l.regs = append(l.regs, register{key: key})
@@ -220,7 +221,10 @@ func (l *stateLoader) mapState(e ent, c *cursor) {
 		l.peers = append(l.peers, l.peer(p))
 	}
 	names := s.keys.list
-	slices.SortFunc(l.regs, func(a, b register) int { return strings.Compare(names[a.key], names[b.key]) })
+	byName := func(a, b register) int { return strings.Compare(names[a.key], names[b.key]) }
+	if !slices.IsSortedFunc(l.regs, byName) {
+		slices.SortFunc(l.regs, byName)
+	}
 	size := 0
 	for i := range l.regs {
 		r := &l.regs[i]
@@ -306,6 +310,10 @@ func (l *stateLoader) treeState(t uint32, c *cursor) {
 	n := fi.count(1) // the one column that says how many rows there are
 	if n > 0 && s.trees[t-1].nodes > 0 {
 		c.fail("more than one entry")
+		return
+	}
+	if l.bud.nodes -= n; l.bud.nodes < 0 {
+		c.fail("more nodes than the snapshot's size allows")
 		return
 	}
 	s.nodes.reserve(n)

@@ -217,7 +217,7 @@ func (s *state) noteWrite(e ent) {
 	if r == nil {
 		return
 	}
-	for e < noEnt {
+	for depth := 0; e < noEnt && depth < maxResolve; depth++ {
 		n := s.nodes.at(e)
 		if n.peer == rootPeer {
 			if r.maps == nil {

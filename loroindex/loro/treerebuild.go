@@ -2,31 +2,99 @@ package loro
 
 import "math"
 
-// raiseLog makes sure the tree log reaches down to the earliest tree operation
-// among the accepted changes.
-func (d *Doc) raiseLog(as []accepted) error {
-	floor := d.s.log.floor
-	if !floor.set {
-		return nil
-	}
+// reconcile prepares the state for changes that were made without knowing all
+// of the snapshot the document was loaded from. Such changes must be compared
+// with operations of which the loaded state tells only the outcome, and in
+// places not even that exactly, so the history is consulted, once:
+//
+//   - Tree operations are executed in IDLP order, so one that is earlier than
+//     some in the snapshot needs the log of those.
+//   - Registers: when a merge does not change a value, official writers leave
+//     the older writer in the state (MapDiffCalculator in
+//     crates/loro-internal/src/diff_calc.rs). Against that an operation could
+//     win that lost to a later one.
+func (d *Doc) reconcile(as []accepted) error {
+	needLog, needRegs := false, false
 	for i := range as {
 		a := &as[i]
-		if a.lam > floor.lam || !a.b.hasTree() {
+		if a.lam > d.h.loadedLam || !d.h.loaded {
 			continue
 		}
 		it := a.b.rows()
 		var r row
-		for it.next(&r) {
-			if r.tag != tagRawTreeMove || r.ctr < a.from || r.ctr >= a.change().end {
+		for it.next(&r) && r.ctr < a.change().end && !(needLog && needRegs) {
+			if r.ctr < a.from {
 				continue
 			}
-			if key := (treeKey{a.lam + uint32(r.ctr-a.from), a.b.peer(), r.ctr, true}); !floor.less(key) {
-				return d.rebuildLog()
+			lam := a.lam + uint32(r.ctr-a.from)
+			switch c := a.b.cids[r.cid]; c.kind {
+			case TypeTree:
+				needLog = needLog || !d.s.log.floor.less(treeKey{lam, a.b.peer(), r.ctr, true})
+			case TypeMap:
+				needRegs = needRegs || !d.h.exact && d.s.replaces(a.b, c, a.b.keys[r.prop], lam)
 			}
-			break // later ones of the change are later in the order, too
 		}
 	}
+	if needRegs {
+		if err := d.exactRegisters(); err != nil {
+			return err
+		}
+	}
+	if needLog && d.s.log.floor.set {
+		return d.rebuildLog()
+	}
 	return nil
+}
+
+// replaces reports whether a map operation of the block's peer would replace an
+// existing register.
+func (s *state) replaces(b *changeBlock, c blockCID, name []byte, lam uint32) bool {
+	e, ok := s.mapEnt(b.id(c))
+	if !ok {
+		return false
+	}
+	key, ok := s.keys.idx[string(name)]
+	if !ok {
+		return false
+	}
+	r, ok := s.findReg(s.nodes.at(e).rec, key)
+	return ok && IDLP{lam, b.peer()}.Compare(IDLP{r.lam, s.peers.list[r.peer]}) > 0
+}
+
+// exactRegisters replays all map operations of the history, which leaves every
+// register with its true writer.
+func (d *Doc) exactRegisters() error {
+	for _, p := range d.peersByID() {
+		err := d.eachBlock(p, 0, math.MaxInt32, func(b *changeBlock) error {
+			d.s.applyMaps(b)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	d.h.exact = true
+	return nil
+}
+
+// applyMaps applies the map operations of a block that registers do not have.
+func (s *state) applyMaps(b *changeBlock) {
+	t := s.tables(b)
+	peer := s.peers.intern(b.peer())
+	it := b.rows()
+	var r row
+	for it.next(&r) {
+		if b.cids[r.cid].kind != TypeMap {
+			continue
+		}
+		c := &b.changes[r.change]
+		lam := c.lam + uint32(r.ctr-c.ctr)
+		e := t.cid(r.cid).e
+		if old, ok := s.findReg(s.nodes.at(e).rec, t.keys[r.prop]); ok && !s.later(lam, peer, old.lam, old.peer) {
+			continue
+		}
+		t.apply(&r, peer, lam, nil)
+	}
 }
 
 // hasTree reports whether any operation of the block is on a tree.
