@@ -131,7 +131,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		opts.Now = time.Now
 	}
 	fs := &FS{
-		opts: opts, log: opts.Log.With("mount", opts.Name),
+		opts: opts, log: opts.Log,
 		opened:  opts.Now().UnixMicro(),
 		inodes:  make(map[Node]*inode),
 		maxSize: maxFileSize(opts.ChunkSize),

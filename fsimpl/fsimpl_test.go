@@ -30,7 +30,7 @@ var me = fsimpl.Owner{UID: 1000, GID: 1000}
 
 // machine is one computer: a state directory and a mount on it.
 type machine struct {
-	t     *testing.T
+	t     testing.TB
 	store *faultStore
 	data  string
 	chunk int64
@@ -96,7 +96,7 @@ func unavailable(op, key string) error {
 	return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
 }
 
-func newMachine(t *testing.T, store *faultStore, chunk int64) *machine {
+func newMachine(t testing.TB, store *faultStore, chunk int64) *machine {
 	m := &machine{t: t, store: store, data: t.TempDir(), chunk: chunk}
 	m.start()
 	t.Cleanup(func() {
@@ -626,6 +626,8 @@ func TestErrorsOfNames(t *testing.T) {
 	try("file over a directory", fsimpl.IsDir, m.Rename(root, "file", root, "dir", 0))
 	try("directory into itself", fsimpl.Invalid, m.Rename(root, "dir", dir.Node, "x", 0))
 	try("rename without replacing", fsimpl.Exist, m.Rename(dir.Node, "f", root, "file", fsimpl.RenameNoReplace))
+	_, err = m.Resolve("/" + strings.Repeat("x", 256))
+	try("look-up of a name of 256 bytes", fsimpl.NameTooLong, err)
 	_, err = m.Open(dir.Node, fsimpl.OpenRead)
 	try("open of a directory", fsimpl.IsDir, err)
 	_, err = m.Readlink(file)
@@ -645,7 +647,12 @@ func TestAttributesSurviveARestart(t *testing.T) {
 	n, err := m.Resolve("/f")
 	require.NoError(t, err)
 	mtime := time.Date(2001, 2, 3, 4, 5, 6, 789_000, time.UTC).UnixMicro()
+	created, err := m.Stat(n)
+	require.NoError(t, err)
 	require.NoError(t, m.Chmod(n, 0o4751))
+	changed, err := m.Stat(n)
+	require.NoError(t, err)
+	require.Greater(t, changed.Ctime, created.Ctime)
 	require.NoError(t, m.Chown(n, 12, -1))
 	require.NoError(t, m.SetTimes(n, nil, &mtime))
 	require.NoError(t, m.SetAttributes(n, 2))

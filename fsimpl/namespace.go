@@ -2,6 +2,7 @@ package fsimpl
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/internal/journal"
@@ -49,10 +50,18 @@ func (fs *FS) Lookup(parent Node, name string) (Attr, error) {
 // not followed.
 func (fs *FS) Resolve(path string) (Node, error) {
 	e, err := fs.index.Resolve(path)
-	if err != nil {
-		return 0, &Error{Op: "lookup", Path: path, Kind: classify(err), Err: err}
+	if err == nil {
+		return e.Node, nil
 	}
-	return e.Node, nil
+	kind := classify(err)
+	if kind == NotExist {
+		for name := range strings.SplitSeq(path, "/") {
+			if len(name) > loroindex.MaxName {
+				kind = NameTooLong
+			}
+		}
+	}
+	return 0, &Error{Op: "lookup", Path: path, Kind: kind, Err: err}
 }
 
 // Path returns the path of a node as Resolve takes it.
@@ -237,6 +246,7 @@ func (fs *FS) setInfo(op string, n Node, change func(*loroindex.Info)) error {
 			e.Kind, e.Mode, e.Created = loroindex.Dir, fs.opts.RootMode, fs.opened
 		}
 		change(&e.Info)
+		e.Changed = fs.opts.Now().UnixMicro()
 		return tx.SetInfo(n, e.Info)
 	}, nil)
 	return fs.fail(op, n, err)
