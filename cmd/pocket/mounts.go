@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hamflx/pocket/cmd/pocket/internal/session"
@@ -33,19 +34,19 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 	r := newRunner(stderr)
 	cfg, err := config.Load(file, env)
 	if err != nil {
-		r.sayError("", err)
+		r.sayMistakes(err)
 		return exitUsage
 	}
 	for _, w := range cfg.Warnings {
 		r.say("warning: %s", w)
 	}
 	if err := fusehost.Check(); err != nil {
-		r.sayError("", err)
+		r.say("%v", err)
 		return exitFailed
 	}
 	dataDir, err := statedir.DataDir()
 	if err != nil {
-		r.sayError("", err)
+		r.say("%v", err)
 		return exitFailed
 	}
 	limitMemory()
@@ -62,7 +63,7 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 	r.log.Info("started", "version", version(), "config", cfg.File, "pid", os.Getpid())
 	code := r.run(cfg.Mounts, session.Options{
 		Stores: session.NewStores(config.CredentialsDir(cfg.File, env)), DataDir: dataDir, Log: r.log,
-	}, signals, pressed(stdin))
+	}, signals, stdin)
 	r.log.Info("ended", "code", code)
 	return code
 }
@@ -90,6 +91,9 @@ type runner struct {
 	giveUp context.CancelFunc
 	stop   chan struct{} // closed when all mounts are to end
 
+	starting sync.WaitGroup // mounts that are neither mounted nor have failed yet
+	mounted  atomic.Int64   // mounts that were mounted
+
 	mu     sync.Mutex
 	ending map[*session.Session]bool // sessions that upload what is left; guarded by mu
 }
@@ -112,14 +116,16 @@ func (r *runner) say(format string, args ...any) {
 	r.out.Print("pocket: " + term.Printable(fmt.Sprintf(format, args...)))
 }
 
-// sayError writes an error, of a mount where one is named: every line of it is one of its own.
-func (r *runner) sayError(mount string, err error) {
-	if mount != "" {
-		mount += ": "
-	}
+// sayMistakes writes an error that holds one mistake a line.
+func (r *runner) sayMistakes(err error) {
 	for line := range strings.Lines(err.Error()) {
-		r.say("%s%s", mount, strings.TrimSuffix(line, "\n"))
+		r.say("%s", strings.TrimSuffix(line, "\n"))
 	}
+}
+
+// sayOf writes the error of a mount, which is one line even when it has several causes.
+func (r *runner) sayOf(m config.Mount, err error) {
+	r.say("%s: %s", m.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // outcome is how a mount ended.
@@ -131,13 +137,23 @@ type outcome struct {
 // run mounts, holds the mounts until they have ended, and returns the exit code. The
 // first signal, or ENTER, ends them; the second one leaves what is not uploaded in the
 // journal; the third does not wait for anything.
-func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os.Signal, enter <-chan struct{}) int {
+func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os.Signal, stdin io.Reader) int {
 	defer r.giveUp()
+	r.starting.Add(len(mounts))
+	if term.IsTerminal(stdin) {
+		go func() {
+			if r.starting.Wait(); r.mounted.Load() > 0 {
+				r.say("press ENTER to unmount")
+			}
+		}()
+	}
+	enter := pressed(stdin)
 	outcomes := make(chan outcome, len(mounts))
 	for _, m := range mounts {
 		s, err := session.New(r.ctx, m, o)
 		go func() {
 			if err != nil {
+				r.starting.Done()
 				outcomes <- r.failed(m, err)
 				return
 			}
@@ -202,6 +218,7 @@ func (r *runner) hold(s *session.Session) outcome {
 		}
 	}()
 	if err := s.Start(starting); err != nil {
+		r.starting.Done()
 		if starting.Err() != nil {
 			r.log.Info("stopped before it was mounted", "mount", s.Mount.Name, "error", err)
 			return outcome{}
@@ -212,6 +229,8 @@ func (r *runner) hold(s *session.Session) outcome {
 		r.say("%s: %s", s.Mount.Name, notice)
 	}
 	r.say("mounted %s at %s", s.Mount.Name, s.Mount.Path)
+	r.mounted.Add(1)
+	r.starting.Done()
 	select {
 	case <-r.stop:
 	case <-s.Ended():
@@ -223,7 +242,7 @@ func (r *runner) hold(s *session.Session) outcome {
 	if err == nil {
 		return outcome{}
 	}
-	r.sayError(s.Mount.Name, err)
+	r.sayOf(s.Mount, err)
 	var left *fsimpl.LeftError
 	isLeft := errors.As(err, &left)
 	return outcome{failed: !isLeft, left: isLeft}
@@ -231,7 +250,7 @@ func (r *runner) hold(s *session.Session) outcome {
 
 // failed reports a mount that could not be mounted.
 func (r *runner) failed(m config.Mount, err error) outcome {
-	r.sayError(m.Name, err)
+	r.sayOf(m, err)
 	r.log.Error("cannot mount", "mount", m.Name, "error", err)
 	return outcome{failed: true}
 }

@@ -84,19 +84,21 @@ func (r *runner) showPending(p *pending, ending []*session.Session) {
 
 // sayUnreachable tells why a mount does not end and what the user may do.
 func (r *runner) sayUnreachable(s *session.Session, p transfer.Progress) {
-	r.say("%s: the store cannot be reached (%v); %s not uploaded. Waiting for it; Ctrl-C again leaves that in the journal on this machine, and the next start uploads it",
-		s.Mount.Name, p.Err, amount(p))
+	r.say("%s: %s left to upload, but the store cannot be reached: %v", s.Mount.Name, amount(p), p.Err)
+	r.say("%s: waiting for it; Ctrl-C again leaves them in the journal on this machine, the next start uploads them", s.Mount.Name)
 }
 
 // amount writes what is pending.
 func amount(p transfer.Progress) string {
-	switch {
-	case p.Files == 1:
-		return "1 file (" + term.Size(p.Bytes) + ") is"
-	case p.Files > 1:
-		return strconv.Itoa(p.Files) + " files (" + term.Size(p.Bytes) + ") are"
-	case p.Changes == 1:
-		return "1 change is"
+	if p.Files == 0 {
+		return plural(p.Changes, "change")
 	}
-	return strconv.Itoa(p.Changes) + " changes are"
+	return plural(p.Files, "file") + " (" + term.Size(p.Bytes) + ")"
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }

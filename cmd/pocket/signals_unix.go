@@ -17,7 +17,8 @@ func stopSignals() []os.Signal {
 	}
 	// A background job of a shell is suspended when it reads the terminal, and then
 	// nobody serves its mounts. Ignored, the signals become errors of the read and the write.
-	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
+	// The same for output whose reader has gone (a pipe to head), which would end the process.
+	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGPIPE)
 	return signals
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/loroindex"
 	"github.com/winfsp/cgofuse/fuse"
 )
 
@@ -85,13 +86,18 @@ func (h *host) parent(path string) (fsimpl.Node, string, error) {
 // file was called.
 func (h *host) resolve(path string) (fsimpl.Node, error) {
 	n, err := h.fs.Resolve(path)
-	if err == nil || h.aliases.count.Load() == 0 || fsimpl.KindOf(err) != fsimpl.NotExist {
+	if err == nil || fsimpl.KindOf(err) != fsimpl.NotExist {
 		return n, err
 	}
-	parent, name, parentErr := h.parent(path)
-	if parentErr == nil {
-		if n, ok := h.aliases.find(parent, name); ok {
-			return n, nil
+	_, name := split(path)
+	if len(name) > loroindex.MaxName {
+		return 0, &fsimpl.Error{Op: "lookup", Path: path, Kind: fsimpl.NameTooLong}
+	}
+	if h.aliases.count.Load() > 0 {
+		if parent, _, err := h.parent(path); err == nil {
+			if n, ok := h.aliases.find(parent, name); ok {
+				return n, nil
+			}
 		}
 	}
 	return 0, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/winfsp/cgofuse/fuse"
@@ -89,7 +90,7 @@ func mountByHelper(path, source string, allowOther bool) (fd int, err error) {
 		options += ",allow_other"
 	}
 	var said bytes.Buffer
-	cmd := exec.Command(helper, "-o", options, "--", path)
+	cmd := helperCommand(helper, "-o", options, "--", path)
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &said
@@ -117,6 +118,14 @@ func mountByHelper(path, source string, allowOther bool) (fd int, err error) {
 	}
 	unix.CloseOnExec(fds[0])
 	return fds[0], nil
+}
+
+// helperCommand runs fusermount in a process group of its own: a Ctrl-C in the terminal
+// is for the program, which has something to finish.
+func helperCommand(helper string, args ...string) *exec.Cmd {
+	cmd := exec.Command(helper, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
 }
 
 // helperError is what fusermount said about its failure, in one line.
@@ -198,7 +207,7 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 		}
 	}
 	m.abort()
-	return errors.Join(err, m.shut())
+	return errors.Join(err, m.shut(), m.point.restore())
 }
 
 // endPatience is how long libfuse has to end when nothing is open.
@@ -264,7 +273,7 @@ func unmount(path string, lazy bool) error {
 		args = []string{"-u", "-z", "--", path}
 	}
 	var said bytes.Buffer
-	cmd := exec.Command(helper, args...)
+	cmd := helperCommand(helper, args...)
 	cmd.Stderr = &said
 	if err := cmd.Run(); err != nil {
 		if strings.Contains(said.String(), "busy") { // fusermount speaks English only

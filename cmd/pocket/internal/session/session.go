@@ -91,6 +91,8 @@ func (s *Session) Start(ctx context.Context) (err error) {
 		return err
 	}
 	unused := isUnused(s.state)
+	s.log.Debug("mounting", "path", s.Mount.Path, "storage", s.Mount.Storage.Name, "prefix", s.Mount.Prefix,
+		"mode", s.Mount.Mode, "state", s.state.Path(), "new", unused)
 	defer func() {
 		if err == nil {
 			return
@@ -103,6 +105,9 @@ func (s *Session) Start(ctx context.Context) (err error) {
 			}
 		}
 		err = errors.Join(err, s.state.Close())
+		if unused {
+			os.Remove(filepath.Dir(s.state.Path())) // fails when there are others, as it should
+		}
 	}()
 
 	m, owner := s.Mount, user()
@@ -114,6 +119,8 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	left := s.fs.Progress()
+	s.log.Debug("index is read", "changes left", left.Changes, "files left", left.Files, "bytes left", left.Bytes)
 	s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{Path: m.Path, Name: m.Name, Owner: owner, Log: s.log})
 	if err == nil {
 		s.log.Info("mounted", "path", s.mounted.Path(), "state", s.state.Path())
@@ -122,8 +129,8 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	// What the journal holds of an earlier run waits for the next start.
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	var left *fsimpl.LeftError
-	if closed := s.fs.Close(ended, nil); closed != nil && !errors.As(closed, &left) {
+	var kept *fsimpl.LeftError
+	if closed := s.fs.Close(ended, nil); closed != nil && !errors.As(closed, &kept) {
 		err = errors.Join(err, closed)
 	}
 	return err
