@@ -380,7 +380,6 @@ func (fs *FS) changedInodes(age time.Duration) []*inode {
 // that is never closed reaches the journal and the store too, and tries again what failed
 // at the last close.
 func (fs *FS) commitLoop() {
-	defer fs.work.Done()
 	tick := time.NewTicker(commitAfter / 5)
 	defer tick.Stop()
 	for {

@@ -140,11 +140,15 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	if err := fs.open(ctx); err != nil {
 		return nil, errors.Join(err, fs.closeParts())
 	}
-	fs.work.Add(1)
-	go fs.commitLoop()
+	fs.work.Go(fs.commitLoop)
+	fs.work.Go(func() {
+		// What an earlier process committed and did not live to sync.
+		if err := fs.journal.Sync(fs.ctx); err != nil && fs.ctx.Err() == nil {
+			fs.log.Warn("the journal cannot be synced", "error", err)
+		}
+	})
 	if fs.offline {
-		fs.work.Add(1)
-		go fs.pullLoop()
+		fs.work.Go(fs.pullLoop)
 	}
 	return fs, nil
 }
@@ -159,11 +163,11 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		BeforeSync: func() error { return fs.cache.SyncDirty() },
 	})
 	if err != nil {
-		return fmt.Errorf("journal %s: %w", state.Journal(), err)
+		return err
 	}
 	left, err := fs.journal.Load(ctx)
 	if err != nil {
-		return fmt.Errorf("journal %s: %w", state.Journal(), err)
+		return err
 	}
 	pinned := make([]objectid.ID, len(left.Uploads))
 	for i, u := range left.Uploads {
@@ -338,7 +342,6 @@ func (fs *FS) snapshot(ctx context.Context, enough int) error {
 // pullLoop brings in what the store has as soon as it can be reached, after an
 // Open without it.
 func (fs *FS) pullLoop() {
-	defer fs.work.Done()
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		_, err := fs.index.Pull(fs.ctx, fs.bucket, fs.bucket.local)
 		if err == nil {

@@ -30,6 +30,8 @@ const (
 	retryMost  = 5 * time.Second
 	// retryRefused is the pause after a failure that only a person can mend.
 	retryRefused = 15 * time.Second
+	// recentMost bounds how many uploaded objects are remembered.
+	recentMost = 1 << 16
 	// batchMost is how many operations one index update gathers at the most.
 	batchMost = 20_000
 )

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/objstore"
 )
 
 // bodies recycles the buffers of large uploads: at full speed, fresh ones would
@@ -91,9 +94,22 @@ func (q *Queue) upload(ctx context.Context, o *object) error {
 	}
 	body := (*buffer)[:o.size]
 	if n, err := q.opts.Cache.ReadAt(o.id, body, 0); err != nil || int64(n) != o.size {
-		return &lostError{fmt.Errorf("the chunk cache does not give %s, which is not uploaded yet (%d of %d bytes): %w", o.id, n, o.size, err)}
+		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has %d of its %d bytes: %w", n, o.size, err))
 	}
 	return q.opts.Store.Put(ctx, o.id.Key(), body)
+}
+
+// findStored returns nil when the store has an object that the cache has not: it was
+// uploaded just before a crash, and evicted.
+func (q *Queue) findStored(ctx context.Context, o *object, cause error) error {
+	body, err := q.opts.Store.Get(ctx, o.id.Key(), objectMost)
+	switch {
+	case err == nil && objectid.Of(body) == o.id:
+		return nil
+	case err == nil || errors.Is(err, objstore.ErrNotExist):
+		return &lostError{cause}
+	}
+	return err
 }
 
 // lostError is content that this machine had acknowledged and cannot read any
@@ -103,22 +119,26 @@ type lostError struct{ error }
 func (e *lostError) Unwrap() error { return e.error }
 
 func (q *Queue) finish(o *object, err error) {
+	var lost *lostError
+	settled := err == nil || errors.As(err, &lost)
+	if settled {
+		q.settle(o)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer q.broadcast()
 	o.uploading = false
 	q.running--
-	defer q.broadcast()
-	var lost *lostError
 	switch {
 	case err == nil:
-		if len(q.recent) > 1<<16 {
+		if len(q.recent) > recentMost {
 			clear(q.recent)
 		}
 		q.recent[o.id] = true
 		q.state.DoneObjects++
 		q.state.DoneBytes += o.size
 		q.worked()
-	case errors.As(err, &lost):
+	case lost != nil:
 		// Holding back everything that came later would not bring it back:
 		// readers of this one file get an I/O error, and the log says why.
 		q.log.Error("content is lost", "object", o.id, "error", err)
@@ -128,11 +148,14 @@ func (q *Queue) finish(o *object, err error) {
 			q.retry = append(q.retry, o)
 			return
 		}
+		q.settle(o)
 	}
 	o.done = true
 	q.remove(o)
-	q.mu.Unlock()
-	defer q.mu.Lock()
-	q.opts.Cache.Unpin(o.id)
+}
+
+// settle tells journal and cache that an object need not be uploaded any more.
+func (q *Queue) settle(o *object) {
 	q.opts.Journal.Uploaded(o.id)
+	q.opts.Cache.Unpin(o.id)
 }
