@@ -41,11 +41,9 @@ func (s *held) replaces(o *held) bool {
 
 // purge says what may be deleted of what is in the bucket.
 type purge struct {
-	now   time.Time // by the store's clock
-	grace time.Duration
-	head  *held // the snapshot index/head names
-
-	witnesses []witness // newest first
+	head      *held                  // the snapshot index/head names
+	aged      func(s time.Time) bool // whether the grace period has passed since
+	witnesses []witness              // newest first
 }
 
 // witness is a snapshot old enough to delete for.
@@ -55,22 +53,18 @@ type witness struct {
 }
 
 // newPurge takes every snapshot that a listing of the bucket showed.
-func newPurge(snapshots []*held, head *held, now time.Time, grace time.Duration) *purge {
-	p := &purge{now: now, grace: grace, head: head}
-	if head == nil {
-		return p
-	}
+func newPurge(snapshots []*held, head *held, aged func(time.Time) bool) *purge {
+	p := &purge{head: head, aged: aged}
 	list := slices.Clone(snapshots)
 	slices.SortFunc(list, func(a, b *held) int { return b.written.Compare(a.written) })
 	floor := head.end
 	for i := 0; i < len(list); {
 		// Of those written at the same time none is after the others.
 		j := i
-		for j < len(list) && list[j].written.Equal(list[i].written) {
-			if s := list[j]; p.aged(s.written) && !s.first {
+		for ; j < len(list) && list[j].written.Equal(list[i].written); j++ {
+			if s := list[j]; aged(s.written) && !s.first {
 				p.witnesses = append(p.witnesses, witness{s, meet(s.end, floor)})
 			}
-			j++
 		}
 		for ; i < j; i++ {
 			floor = meet(floor, list[i].end)
@@ -78,10 +72,6 @@ func newPurge(snapshots []*held, head *held, now time.Time, grace time.Duration)
 	}
 	return p
 }
-
-// aged reports whether the grace period has passed since a time of the store's
-// clock.
-func (p *purge) aged(written time.Time) bool { return p.now.Sub(written) >= p.grace }
 
 // update reports whether an update may be deleted.
 func (p *purge) update(s Span) bool {

@@ -146,6 +146,8 @@ func (x *Index) settleGroup(key nameKey, g []Node) {
 			x.alias(n, key)
 		}
 		x.relink(n)
+		// Until it was linked, what happened to the directory passed it by.
+		x.setVisible(n, x.at(key.dir).flags&fVisible != 0)
 	}
 	if len(g) == 1 {
 		x.at(g[0]).flags &^= fGroup
