@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +23,6 @@ import (
 type bucket struct {
 	store objstore.Store
 	local *localIndex
-	log   *slog.Logger
 }
 
 func (b *bucket) Get(ctx context.Context, key string, max int64) ([]byte, error) {

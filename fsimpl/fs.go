@@ -56,6 +56,7 @@ type Options struct {
 	RootMode  uint32        // permission bits of the root until somebody sets them
 	OpenWait  time.Duration // how long Open waits for a store that does not answer; 0: DefaultOpenWait
 	ReadWait  time.Duration // how long a read waits for a store that does not answer; 0: a minute
+	Poll      time.Duration // how often to look for changes of other machines; 0: DefaultPoll, negative: never
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
 }
@@ -69,6 +70,10 @@ const (
 	DefaultReadWait = time.Minute
 	// DefaultOpenWait is how long Open waits for a store that does not answer.
 	DefaultOpenWait = 10 * time.Second
+	// DefaultPoll is how often a mount looks for changes of other machines.
+	DefaultPoll = 5 * time.Second
+	// pollSlowest is how far it slows down while the store cannot be read.
+	pollSlowest = 30 * time.Second
 	// syncPatience is how long close and fsync wait in Sync mode before they
 	// report an I/O error; the change stays queued.
 	syncPatience = 60 * time.Second
@@ -127,6 +132,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	if opts.ReadWait == 0 {
 		opts.ReadWait = DefaultReadWait
 	}
+	if opts.Poll == 0 {
+		opts.Poll = DefaultPoll
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -141,15 +149,15 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		return nil, errors.Join(err, fs.closeParts())
 	}
 	fs.work.Go(fs.commitLoop)
+	if opts.Poll > 0 {
+		fs.work.Go(fs.pollLoop)
+	}
 	fs.work.Go(func() {
 		// What an earlier process committed and did not live to sync.
 		if err := fs.journal.Sync(fs.ctx); err != nil && fs.ctx.Err() == nil {
 			fs.log.Warn("the journal cannot be synced", "error", err)
 		}
 	})
-	if fs.offline {
-		fs.work.Go(fs.pullLoop)
-	}
 	return fs, nil
 }
 
@@ -177,14 +185,18 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		return err
 	}
 	local := &localIndex{journal: fs.journal, dir: state.Index()}
-	fs.bucket = &bucket{store: fs.opts.Store, local: local, log: fs.log}
-	if err := fs.load(ctx, local); err != nil {
+	fs.bucket = &bucket{store: fs.opts.Store, local: local}
+	merged, err := fs.load(ctx, local)
+	if err != nil {
 		return err
 	}
 	for _, e := range left.Entries {
-		if _, err := fs.index.Import(e.Update); err != nil {
+		changes, err := fs.index.Import(e.Update)
+		if err != nil {
 			return fmt.Errorf("journal %s: operations %d to %d of peer %016x: %w", state.Journal(), e.Start, e.End, e.Peer, err)
 		}
+		merged.Lost = append(merged.Lost, changes.Lost...)
+		merged.Orphans = append(merged.Orphans, changes.Orphans...)
 	}
 	fs.fetch = transfer.NewFetcher(fs.retrying(fs.opts.ReadWait), fs.cache, fs.log)
 	fs.queue = transfer.New(transfer.Options{
@@ -192,17 +204,17 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		Publish: fs.publish, Idle: fs.foldUpdates,
 		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
 	}, left.Entries, left.Uploads)
-	return nil
+	return fs.keepLosers(merged)
 }
 
 // load opens the index from the store or, when that cannot be reached, from what
-// this machine knows of it.
-func (fs *FS) load(ctx context.Context, local *localIndex) error {
+// this machine knows of it. It returns what the store had beyond that.
+func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, error) {
 	defer local.forget()
 	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now}
 	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
-	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local, log: fs.log}
+	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local}
 	loaded, err := loroindex.Load(patient, retrying, local, options)
 	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && local.known(ctx) {
 		fs.log.Warn("store cannot be reached; working from the index known last", "error", err)
@@ -211,7 +223,7 @@ func (fs *FS) load(ctx context.Context, local *localIndex) error {
 		loaded, err = loroindex.Load(ctx, nil, local, options)
 	}
 	if err != nil {
-		return fmt.Errorf("reading the index: %w", err)
+		return loroindex.Changes{}, fmt.Errorf("reading the index: %w", err)
 	}
 	for _, damage := range loaded.Damaged {
 		fs.log.Warn("an index object that was not needed is damaged", "error", damage)
@@ -219,7 +231,7 @@ func (fs *FS) load(ctx context.Context, local *localIndex) error {
 	}
 	fs.index = loaded.Index
 	fs.updates = loaded.Updates
-	return nil
+	return loaded.Changes, nil
 }
 
 // retrying returns the store with every call made again, for up to patience, while
@@ -337,22 +349,4 @@ func (fs *FS) snapshot(ctx context.Context, enough int) error {
 	fs.updates -= updates
 	fs.snapMu.Unlock()
 	return fs.bucket.local.prune(ctx, id, covered)
-}
-
-// pullLoop brings in what the store has as soon as it can be reached, after an
-// Open without it.
-func (fs *FS) pullLoop() {
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		_, err := fs.index.Pull(fs.ctx, fs.bucket, fs.bucket.local)
-		if err == nil {
-			fs.log.Info("the store can be reached again; its index is merged")
-			return
-		}
-		fs.log.Debug("the store still cannot be read", "error", err)
-		select {
-		case <-time.After(pause):
-		case <-fs.ctx.Done():
-			return
-		}
-	}
 }

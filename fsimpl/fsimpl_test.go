@@ -2,6 +2,7 @@ package fsimpl_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type machine struct {
 	data  string
 	chunk int64
 	mode  fsimpl.Mode
+	name  string        // of the device; "": machine
+	poll  time.Duration // 0: never
 	state *statedir.Dir
 	*fsimpl.FS
 }
@@ -116,7 +119,7 @@ func (m *machine) tryStart() (err error) {
 	require.NoError(m.t, err)
 	m.FS, err = fsimpl.Open(context.Background(), fsimpl.Options{
 		Name: "test", Store: m.store, State: m.state, Mode: m.mode, ChunkSize: m.chunk, CacheSize: 1 << 30,
-		Device: "machine", UID: me.UID, GID: me.GID, RootMode: 0o755,
+		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: 0o755,
 		OpenWait: 100 * time.Millisecond, ReadWait: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 	})

@@ -1,0 +1,127 @@
+package fsimpl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/objstore"
+)
+
+// maxTip bounds the size of the index's tip.
+const maxTip = 4096
+
+// pollLoop brings in what other machines publish: it asks for one small object, and only
+// when that changed, for the rest. A change by this machine counts too, for it may have
+// covered another's. After an Open without the store it begins by reading all there is.
+func (fs *FS) pollLoop() {
+	seen := ""
+	behind := fs.offline
+	for pause := fs.opts.Poll; ; {
+		select {
+		case <-time.After(pause):
+		case <-fs.ctx.Done():
+			return
+		}
+		changed, err := fs.tipChanged(fs.ctx, &seen)
+		if behind = behind || changed; behind && err == nil {
+			if err = fs.pull(fs.ctx); err == nil {
+				behind = false
+			}
+		}
+		if err != nil && fs.ctx.Err() == nil {
+			fs.log.Debug("cannot look for changes of other machines; trying again", "error", err)
+			pause = min(2*pause, max(pollSlowest, fs.opts.Poll))
+			continue
+		}
+		pause = fs.opts.Poll
+	}
+}
+
+// tipChanged reports whether the tip is not the one that seen names, and makes seen name
+// it.
+func (fs *FS) tipChanged(ctx context.Context, seen *string) (bool, error) {
+	var etag string
+	var err error
+	if store, ok := objstore.As[objstore.ConditionalGetter](fs.opts.Store); ok {
+		_, etag, err = store.GetIfChanged(ctx, loroindex.TipKey, *seen, maxTip)
+	} else {
+		var body []byte
+		body, err = fs.opts.Store.Get(ctx, loroindex.TipKey, maxTip)
+		etag = string(body)
+	}
+	if errors.Is(err, objstore.ErrNotModified) || errors.Is(err, objstore.ErrNotExist) {
+		return false, nil // without a tip nothing was published yet
+	}
+	if err != nil || etag == *seen {
+		return false, err
+	}
+	*seen = etag
+	return true, nil
+}
+
+// pull merges what the store has and this machine does not know.
+func (fs *FS) pull(ctx context.Context) error {
+	changes, err := fs.index.Pull(ctx, fs.bucket, fs.bucket.local)
+	if err != nil {
+		return err
+	}
+	if len(changes.Nodes) > 0 {
+		fs.log.Info("merged changes of other machines", "nodes", len(changes.Nodes))
+	}
+	return fs.keepLosers(changes)
+}
+
+// keepLosers keeps what a merge would otherwise have taken away from this machine's
+// user: a content that lost against another machine's becomes a file of its own, and what was
+// created or written in a directory that another machine deleted comes back.
+func (fs *FS) keepLosers(changes loroindex.Changes) error {
+	var errs []error
+	for _, lost := range changes.Lost {
+		if lost.Content.Size == 0 {
+			continue // an empty file holds nothing to keep
+		}
+		errs = append(errs, fs.fail("keep a conflict copy of", lost.Node, fs.keepCopy(lost)))
+	}
+	for _, orphan := range changes.Orphans {
+		_, err := fs.update(func(tx *loroindex.Tx) error { return tx.Rescue(orphan.Node) }, nil)
+		if err != nil && !errors.Is(err, loroindex.ErrInvalid) { // ErrInvalid: it is in sight again already
+			errs = append(errs, fs.fail("bring back", orphan.Node, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// keepCopy puts a content that lost beside the file that has the winner's.
+func (fs *FS) keepCopy(lost loroindex.Lost) error {
+	_, err := fs.update(func(tx *loroindex.Tx) error {
+		e, err := tx.Stat(lost.Node)
+		if err != nil {
+			return err
+		}
+		if e.Removed || e.Kind != loroindex.File {
+			return nil
+		}
+		for n := 1; ; n++ {
+			name := loroindex.ConflictName(e.Name, fs.opts.Device, lost.Time, n)
+			info := e.Info
+			info.Changed = 0
+			_, err := tx.Create(e.Parent, name, info, lost.Content)
+			if !errors.Is(err, loroindex.ErrExist) {
+				if err == nil {
+					fs.log.Info("kept a conflict copy", "name", name, "winner", lost.Winner)
+				}
+				return err
+			}
+			if there, err := tx.Lookup(e.Parent, name); err == nil && there.Object == lost.Content.Object {
+				return nil // kept before
+			}
+		}
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("its content is %s: %w", lost.Content.Object.Key(), err)
+	}
+	return nil
+}
