@@ -102,6 +102,7 @@ type importer struct {
 	accepted []accepted
 	added    []pendingChange // put into the pending set
 	taken    []pendingChange // removed from it
+	past     *past           // set when the tree log must reach further back
 	status   ImportStatus
 }
 
@@ -195,7 +196,7 @@ func (in *importer) run() (ImportStatus, error) {
 	}
 	d.s.rec = &recorder{}
 	defer func() { d.s.rec = nil }()
-	if err := d.reconcile(in.accepted); err != nil {
+	if err := in.reconcile(); err != nil {
 		in.rollback()
 		return ImportStatus{}, err
 	}
@@ -382,8 +383,13 @@ func (in *importer) apply() {
 		d.storeBlock(order[i:j])
 		i = j
 	}
-	d.s.sortOps(ops)
-	d.s.execute(ops)
+	if in.past != nil {
+		in.past.ops = append(in.past.ops, ops...)
+		d.s.relog(in.past)
+	} else {
+		d.s.sortOps(ops)
+		d.s.execute(ops)
+	}
 	for i := range in.accepted {
 		a := &in.accepted[i]
 		ch := a.change()

@@ -90,7 +90,7 @@ func inflate(dst, b []byte, bud *budget) ([]byte, error) {
 		room := min(maxBlock, 255*len(src)+16)
 		start := len(dst)
 		if cap(dst)-start < room {
-			grown := make([]byte, start, start+room)
+			grown := make([]byte, start, max(start+room, 2*cap(dst)))
 			copy(grown, dst)
 			dst = grown
 		}

@@ -142,7 +142,7 @@ func (e *stateEncoder) parentOf(m ent) (parent ContainerID, has bool, depth uint
 		case foreign:
 			p = f
 		case n.peer == rootPeer:
-			return parent, has, depth, nil
+			p = mergeableParent(s.roots[n.ctr].name)
 		case n.tree != 0:
 			p = s.trees[n.tree-1].id
 		case n.parent < noEnt:
@@ -159,11 +159,15 @@ func (e *stateEncoder) parentOf(m ent) (parent ContainerID, has bool, depth uint
 			parent, has = p, true
 		}
 		depth++
-		if p.Root || depth > maxResolve {
+		if depth > maxResolve {
 			return parent, has, depth, nil
 		}
 		next := noEnt
 		switch {
+		case p.Root && p.Type == TypeMap:
+			if i, ok := s.rootIdx[p.Name]; ok {
+				next = s.roots[i].e
+			}
 		case n.tree != 0:
 			next = s.trees[n.tree-1].owner
 		case n.parent < noEnt:
@@ -264,7 +268,11 @@ func (e *stateEncoder) peerIndex(p PeerID) uint64 {
 func (e *stateEncoder) tree(t uint32) ([]byte, error) {
 	s := e.s
 	tr := &s.trees[t-1]
-	parent, has, depth := tr.foreign, tr.foreign != (ContainerID{}), uint64(1)
+	parent := tr.foreign
+	if tr.id.Root {
+		parent = mergeableParent(tr.id.Name)
+	}
+	has, depth := parent != (ContainerID{}), uint64(1)
 	if !has && !tr.id.Root {
 		if tr.owner < noEnt {
 			parent, has = s.mapID(tr.owner), true

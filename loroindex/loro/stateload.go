@@ -122,11 +122,6 @@ func (l *stateLoader) entry(key, val []byte) error {
 		var e ent
 		if id.Root {
 			e = s.rootMapEnt(id.Name)
-			if has == 1 {
-				// A "mergeable" child of Loro 1.13 and later: a root by name,
-				// shown in the place of a marker in its parent.
-				s.setForeign(e, parent)
-			}
 		} else {
 			e = s.nodes.get(l.peer(id.ID.Peer), id.ID.Counter)
 			l.placeMap(e, parent, has == 1)
@@ -137,7 +132,7 @@ func (l *stateLoader) entry(key, val []byte) error {
 		l.mapState(e, &c)
 	case TypeTree:
 		t := s.treeOf(id)
-		if has == 1 {
+		if has == 1 && !id.Root {
 			l.placeTree(t, parent)
 		}
 		l.treeState(t, &c)
@@ -169,10 +164,6 @@ func (l *stateLoader) placeMap(e ent, parent ContainerID, has bool) {
 		n.parent = l.owner(parent)
 		return
 	}
-	s.setForeign(e, parent)
-}
-
-func (s *state) setForeign(e ent, parent ContainerID) {
 	if s.foreign == nil {
 		s.foreign = make(map[ent]ContainerID)
 	}
@@ -180,7 +171,7 @@ func (s *state) setForeign(e ent, parent ContainerID) {
 }
 
 func (l *stateLoader) placeTree(t uint32, parent ContainerID) {
-	if parent.Type == TypeMap && !l.s.trees[t-1].id.Root {
+	if parent.Type == TypeMap {
 		l.s.trees[t-1].owner = l.owner(parent)
 	} else {
 		l.s.trees[t-1].foreign = parent

@@ -13,10 +13,11 @@ import "math"
 //     the older writer in the state (MapDiffCalculator in
 //     crates/loro-internal/src/diff_calc.rs). Against that an operation could
 //     win that lost to a later one.
-func (d *Doc) reconcile(as []accepted) error {
+func (in *importer) reconcile() error {
+	d := in.d
 	needLog, needRegs := false, false
-	for i := range as {
-		a := &as[i]
+	for i := range in.accepted {
+		a := &in.accepted[i]
 		if a.lam > d.h.loadedLam || !d.h.loaded {
 			continue
 		}
@@ -41,7 +42,9 @@ func (d *Doc) reconcile(as []accepted) error {
 		}
 	}
 	if needLog && d.s.log.floor.set {
-		return d.rebuildLog()
+		var err error
+		in.past, err = d.readPast()
+		return err
 	}
 	return nil
 }
@@ -107,50 +110,59 @@ func (b *changeBlock) hasTree() bool {
 	return false
 }
 
-// rebuildLog replaces the log by one of the whole history, so that operations
-// can be executed anywhere in it. The places of nodes do not change by that,
-// unless the document was loaded from a snapshot whose state contradicts its
-// history; then the history is right.
-func (d *Doc) rebuildLog() error {
-	s := d.s
+// past is what it takes to replace the tree log by one of the whole history.
+type past struct {
+	ops   []treeOp // in no particular order
+	base  map[ent]nodePlace
+	floor treeKey
+}
+
+// readPast collects all tree operations of the history.
+func (d *Doc) readPast() (*past, error) {
+	p := &past{}
 	var root *ID
-	var floor treeKey
-	base := make(map[ent]nodePlace)
 	if d.IsShallow() {
 		root = &d.h.root[0]
 		lam, err := d.lamportAt(*root)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		floor = treeKey{lam, root.Peer, root.Counter, true}
-		if base, err = d.rootPlaces(); err != nil {
-			return err
+		p.floor = treeKey{lam, root.Peer, root.Counter, true}
+		if p.base, err = d.rootPlaces(); err != nil {
+			return nil, err
 		}
 	}
-	var ops []treeOp
-	for _, p := range d.peersByID() {
-		err := d.eachBlock(p, 0, math.MaxInt32, func(b *changeBlock) error {
-			ops = s.treeOps(b, root, ops)
+	for _, peer := range d.peersByID() {
+		err := d.eachBlock(peer, 0, math.MaxInt32, func(b *changeBlock) error {
+			p.ops = d.s.treeOps(b, root, p.ops)
 			return nil
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	s.sortOps(ops)
+	return p, nil
+}
 
-	sim := newTreeSim(int(s.nodes.n), base)
-	log := make([]logEntry, 0, len(ops))
-	for _, op := range ops {
+// relog replaces the log by one of all operations there are, the given ones, so
+// that further ones can be executed anywhere in it, and puts the nodes where
+// they amount to. The places of nodes do not change by the operations executed
+// before, unless the document was loaded from a snapshot whose state
+// contradicts its history; then the history is right.
+func (s *state) relog(p *past) {
+	s.sortOps(p.ops)
+	sim := newTreeSim(int(s.nodes.n), p.base)
+	log := make([]logEntry, 0, len(p.ops))
+	for _, op := range p.ops {
 		log = append(log, logEntry{op, sim.do(op, uint32(len(log)+1))})
 	}
-	s.log.ops, s.log.floor, s.log.base = log, floor, base
+	s.log = treeLog{ops: log, floor: p.floor, base: p.base}
 	for e := range s.nodes.n {
 		n := s.nodes.at(e)
 		if n.tree == 0 {
 			continue
 		}
-		place, ok := base[e]
+		place, ok := p.base[e]
 		if !ok {
 			place = nodePlace{parent: nowhere}
 		}
@@ -163,7 +175,6 @@ func (d *Doc) rebuildLog() error {
 			s.correct(e, place)
 		}
 	}
-	return nil
 }
 
 // correct puts a node where the history says it is.

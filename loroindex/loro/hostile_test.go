@@ -1,0 +1,351 @@
+package loro
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"runtime"
+	"testing"
+
+	"github.com/pierrec/lz4/v4"
+	"github.com/stretchr/testify/require"
+)
+
+// seal makes a blob of a body.
+func seal(mode Mode, body []byte) []byte {
+	return sealEnvelope(append(newEnvelope(mode, len(body)), body...))
+}
+
+func updatesOf(blocks ...[]byte) []byte {
+	var body []byte
+	for _, b := range blocks {
+		body = appendBytes(body, b)
+	}
+	return seal(ModeUpdates, body)
+}
+
+// blockOf writes a block by hand: one change of n map operations on root "m".
+func blockOf(peer PeerID, ctr int32, n int32, lam uint32, self bool, deps ...ID) []byte {
+	w := newBlockWriter(peer, ctr)
+	w.change(outChange{n: n, lam: lam, self: self, deps: deps})
+	for range n {
+		w.mapSet(w.cid(RootID("m", TypeMap)), w.key("k"), func(b []byte) []byte { return append(b, nestedTrue) })
+	}
+	return w.finish()
+}
+
+func allocated(f func()) uint64 {
+	var a, b runtime.MemStats
+	runtime.ReadMemStats(&a)
+	f()
+	runtime.ReadMemStats(&b)
+	return b.TotalAlloc - a.TotalAlloc
+}
+
+func TestSmallBlobsCannotMakeImportAllocateMuch(t *testing.T) {
+	huge := func() []byte { // claims 2^31-1 map deletions in run-length columns
+		w := newBlockWriter(1, 0)
+		w.change(outChange{n: math.MaxInt32 - 1, lam: 0})
+		cid := w.cid(RootID("m", TypeMap))
+		w.rows = append(w.rows, outRow{cid: cid, prop: int32(w.key("k")), n: 1, tag: tagDeleteOnce})
+		b, err := decodeBlockTables(w.finish())
+		if err != nil {
+			panic(err)
+		}
+		out := []byte{1, 4}
+		for _, v := range []uint64{0, 0, tagDeleteOnce, 1} {
+			out = appendBytes(out, appendUvarint(appendVarint(nil, math.MaxInt32-1), v))
+		}
+		// Splice the columns into the block.
+		c := cursor{b: b.raw}
+		blockPrefix(&c)
+		head := b.raw[:len(b.raw)-len(c.b)]
+		res := bytes.Clone(head)
+		for i := range 8 {
+			sec := c.bytes()
+			if i == 5 {
+				sec = out
+			}
+			res = appendBytes(res, sec)
+		}
+		return res
+	}()
+	bomb := func(n int) []byte { // a state section that inflates 255 times
+		w := newSSTWriter(0)
+		w.add([]byte{0x83, 1, 't'}, make([]byte, n))
+		return w.finish()
+	}
+	snapshot := func(parts ...[]byte) []byte {
+		var body []byte
+		for _, p := range parts {
+			body = append(binary.LittleEndian.AppendUint32(body, uint32(len(p))), p...)
+		}
+		return seal(ModeSnapshot, body)
+	}
+	empty, err := NewDoc(1).changeStore(nil, nil)
+	require.NoError(t, err)
+	cases := map[string][]byte{
+		"operations":    updatesOf(huge),
+		"state":         snapshot(empty, bomb(400<<20), nil),
+		"history":       snapshot(bomb(400<<20), nil, nil),
+		"oplog length":  seal(ModeSnapshot, []byte{255, 255, 255, 255}),
+		"block length":  seal(ModeUpdates, []byte{255, 255, 255, 255, 15, 1}),
+		"long varint":   seal(ModeUpdates, bytes.Repeat([]byte{0x80}, 30)),
+		"counter range": updatesOf([]byte{0xff, 0xff, 0xff, 0xff, 7, 0xff, 0xff, 0xff, 0xff, 7, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0}),
+	}
+	for name, blob := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := allocated(func() {
+				_, err := NewDoc(1).Import(blob)
+				require.ErrorIs(t, err, ErrInvalid)
+			})
+			require.Less(t, got, uint64(300<<20+64*len(blob)))
+			_, err := Peek(blob)
+			_ = err // some of it is not looked at
+		})
+	}
+}
+
+func TestDeepValuesAreRefused(t *testing.T) {
+	w := newBlockWriter(1, 0)
+	w.change(outChange{n: 1})
+	w.mapSet(w.cid(RootID("m", TypeMap)), w.key("k"), func(b []byte) []byte {
+		for range 100_000 {
+			b = append(b, nestedList, 1)
+		}
+		return append(b, nestedNull)
+	})
+	_, err := NewDoc(1).Import(updatesOf(w.finish()))
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
+func TestLamportOverflowIsAnErrorAndChangesNothing(t *testing.T) {
+	d := NewDoc(1)
+	_, err := d.Import(updatesOf(blockOf(3, 0, 1, 5, false)))
+	require.NoError(t, err)
+	// Lamport times of updates are computed, not believed.
+	lam, _ := d.lamportAt(ID{3, 0})
+	require.Zero(t, lam)
+
+	// Those of snapshots are believed. Here is one near the end of time.
+	e := NewDoc(3)
+	require.NoError(t, e.Map("m").Set("k", Int(1)))
+	e.Commit()
+	e.h.open.changes[0].lam = math.MaxUint32 - 3
+	snap, err := e.ExportSnapshot()
+	require.NoError(t, err)
+	f := NewDoc(4)
+	_, err = f.Import(snap)
+	require.NoError(t, err)
+	require.ErrorIs(t, f.Map("m").Set("x", Int(1)), ErrLimit)
+	before, pending := deep(f), f.Pending()
+	waits := blockOf(9, 1, 1, 9, true)
+	_, err = f.Import(updatesOf(waits))
+	require.NoError(t, err)
+	pending = f.Pending()
+	_, err = f.Import(updatesOf(blockOf(8, 0, 10, 1, false, ID{3, 0}), blockOf(9, 0, 1, 0, false)))
+	require.ErrorIs(t, err, ErrLimit)
+	require.Equal(t, before, deep(f))
+	require.Equal(t, pending, f.Pending())
+	require.Equal(t, VersionVector{3: 1}, f.Version())
+	_, err = f.Import(updatesOf(blockOf(9, 0, 1, 0, false)))
+	require.NoError(t, err)
+	require.Empty(t, f.Pending())
+	require.Equal(t, VersionVector{3: 1, 9: 2}, f.Version())
+}
+
+func TestSnapshotsThatContradictThemselvesAreRefused(t *testing.T) {
+	d := NewDoc(1)
+	require.NoError(t, d.Map("m").Set("a", Int(1)))
+	d.Commit()
+	require.NoError(t, d.Map("m").Set("b", Int(1)))
+	d.Commit()
+	state, err := d.encodeState(d.s, nil, nil)
+	require.NoError(t, err)
+	block := d.encodeOpen(0, 2)
+	key := append(binary.BigEndian.AppendUint64(nil, 1), 0, 0, 0, 0)
+	store := func(vv VersionVector, fr Frontiers, blockKey []byte) []byte {
+		w := newSSTWriter(0)
+		w.add(blockKey, block)
+		w.add([]byte("fr"), appendFrontiers(nil, fr))
+		w.add([]byte("vv"), appendVersionVector(nil, vv))
+		b, err := snapshotBlob(w.finish(), state, nil)
+		require.NoError(t, err)
+		return b
+	}
+	good := store(VersionVector{1: 2}, Frontiers{{1, 1}}, key)
+	same(t, d, load(t, good))
+	other := append(binary.BigEndian.AppendUint64(nil, 2), 0, 0, 0, 0)
+	for name, bad := range map[string][]byte{
+		"short version vector": store(VersionVector{1: 1}, Frontiers{{1, 1}}, key),
+		"long version vector":  store(VersionVector{1: 3}, Frontiers{{1, 1}}, key),
+		"more peers":           store(VersionVector{1: 2, 5: 1}, Frontiers{{1, 1}}, key),
+		"no heads":             store(VersionVector{1: 2}, nil, key),
+		"other heads":          store(VersionVector{1: 2}, Frontiers{{1, 0}}, key),
+		"other peer":           store(VersionVector{2: 2}, Frontiers{{2, 1}}, other),
+	} {
+		e := NewDoc(1)
+		_, err := e.Import(bad)
+		require.ErrorIs(t, err, ErrInvalid, name)
+		require.Empty(t, e.Version())
+	}
+	// Cut off in the middle, at every place.
+	for n := range good {
+		_, err := NewDoc(1).Import(sealEnvelope(bytes.Clone(good[:max(n, envelopeSize)])))
+		require.ErrorIs(t, err, ErrInvalid)
+	}
+}
+
+func TestASnapshotWithoutStateIsReplayed(t *testing.T) {
+	d := filesDoc(t, 1, 50)
+	oplog, err := d.changeStore(nil, nil)
+	require.NoError(t, err)
+	for _, state := range [][]byte{nil, []byte(stateOmitted)} {
+		blob, err := snapshotBlob(oplog, state, nil)
+		require.NoError(t, err)
+		same(t, d, load(t, blob))
+	}
+}
+
+func TestVerifyFindsAStateThatIsNotOfItsHistory(t *testing.T) {
+	d := filesDoc(t, 1, 50)
+	require.NoError(t, d.Verify())
+	for name, spoil := range map[string]func(*Doc){
+		"value": func(e *Doc) {
+			n, _ := e.find("files", 3)
+			require.NoError(t, e.s.force(n, "name", String("other")))
+		},
+		"missing key": func(e *Doc) { n, _ := e.find("files", 5); e.s.nodes.at(n).rec = 0 },
+		"place":       func(e *Doc) { n, _ := e.find("files", 7); e.s.correct(n, nodePlace{parent: atTrash}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			snap, err := d.ExportSnapshot()
+			require.NoError(t, err)
+			e := load(t, snap)
+			spoil(e)
+			require.ErrorIs(t, e.Verify(), ErrDiverged)
+			// It is not noticed on import, as nowhere, but found afterwards.
+			bad, err := e.ExportSnapshot()
+			require.NoError(t, err)
+			require.ErrorIs(t, load(t, bad).Verify(), ErrDiverged)
+		})
+	}
+}
+
+// find returns the i-th live node.
+func (d *Doc) find(tree string, i int) (ent, TreeID) {
+	for id := range d.Tree(tree).Nodes() {
+		if i--; i < 0 {
+			e, _ := d.Tree(tree).find(id)
+			return e, id
+		}
+	}
+	panic("no such node")
+}
+
+// force overwrites a value without anybody having written it.
+func (s *state) force(e ent, key string, v Value) error {
+	k := s.keys.internString(key)
+	r, _ := s.findReg(s.nodes.at(e).rec, k)
+	w := register{key: k, peer: r.peer, lam: r.lam + 1, val: s.pk.value(nil, v)}
+	s.setReg(s.nodes.at(e), w)
+	return nil
+}
+
+// Official writers name an earlier writer of a key in a snapshot when a later
+// one wrote the same concurrently. A third write between the two must lose.
+func TestStaleRegistersOfASnapshotDoNotLoseToOlderWrites(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		write := func(d *Doc, n int) {
+			require.NoError(t, d.Map("pad").Set("n", Int(0)))
+			for i := range n {
+				require.NoError(t, d.Map("pad").Set("n", Int(int64(i+1))))
+			}
+		}
+		base := NewDoc(1)
+		require.NoError(t, base.Map("m").Set("k", Int(0)))
+		base.Commit()
+		up, err := base.ExportUpdates(nil)
+		require.NoError(t, err)
+		a, b, c := NewDoc(2), NewDoc(3), NewDoc(4)
+		for i, d := range []*Doc{a, b, c} {
+			_, err := d.Import(up)
+			require.NoError(t, err)
+			write(d, []int{1, 30, 10}[i])
+			v := Int(7)
+			if d == c {
+				v = Int(8)
+			}
+			if deleted && d != c {
+				require.NoError(t, d.Map("m").Delete("k"))
+			} else {
+				require.NoError(t, d.Map("m").Set("k", v))
+			}
+			d.Commit()
+		}
+		earlier, _ := a.Map("m").Register("k")
+		fromB, err := b.ExportUpdates(nil)
+		require.NoError(t, err)
+		_, err = a.Import(fromB)
+		require.NoError(t, err)
+		// What the official writer would leave in the state.
+		e, _ := a.Map("m").ent()
+		a.s.nodes.at(e).rec = 0
+		k, _ := a.s.keys.find("k")
+		w := register{key: k, peer: a.self, lam: earlier.IDLP.Lamport, deleted: deleted}
+		if !deleted {
+			w.val = a.s.pk.value(nil, Int(7))
+		}
+		a.s.setReg(a.s.nodes.at(e), w)
+		snap, err := a.ExportSnapshot()
+		require.NoError(t, err)
+
+		d := load(t, snap)
+		require.NoError(t, d.Verify())
+		fromC, err := c.ExportUpdates(nil)
+		require.NoError(t, err)
+		_, err = d.Import(fromC)
+		require.NoError(t, err)
+		r, _ := d.Map("m").Register("k")
+		require.Equal(t, deleted, r.Deleted)
+		require.Equal(t, PeerID(3), r.IDLP.Peer)
+		require.NoError(t, d.Verify())
+	}
+}
+
+func TestInflateUnderstandsEveryKindOfFrame(t *testing.T) {
+	data := bytes.Repeat([]byte("some text that repeats, some that does not: 0123456789"), 5000)
+	for name, opts := range map[string][]lz4.Option{
+		"plain":     {lz4.ChecksumOption(false)},
+		"checksums": {lz4.ChecksumOption(true), lz4.BlockChecksumOption(true)},
+		"sized":     {lz4.SizeOption(uint64(len(data)))},
+		"small":     {lz4.BlockSizeOption(lz4.Block64Kb)},
+		"large":     {lz4.BlockSizeOption(lz4.Block4Mb)},
+	} {
+		var buf bytes.Buffer
+		w := lz4.NewWriter(&buf)
+		require.NoError(t, w.Apply(opts...))
+		_, err := w.Write(data)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		got, err := inflate(nil, buf.Bytes(), nil)
+		require.NoError(t, err, name)
+		require.Equal(t, data, got, name)
+		for _, n := range []int{0, 3, 7, 10, buf.Len() / 2, buf.Len() - 1} {
+			_, err := inflate(nil, buf.Bytes()[:n], nil)
+			require.ErrorIs(t, err, ErrInvalid)
+		}
+		_, err = inflate(nil, buf.Bytes(), &budget{left: len(data) - 1})
+		require.ErrorIs(t, err, ErrInvalid)
+	}
+	var d deflater
+	for _, n := range []int{1, 100, 5000, 70_000, 300_000, 5_000_000} {
+		in := bytes.Repeat(data, 1+n/len(data))[:n]
+		r := lz4.NewReader(bytes.NewReader(d.appendFrame(nil, in)))
+		var out bytes.Buffer
+		_, err := out.ReadFrom(r)
+		require.NoError(t, err)
+		require.Equal(t, in, out.Bytes())
+	}
+	require.Equal(t, []byte{0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82}, d.appendFrame(nil, data[:100])[:7])
+}
