@@ -1,7 +1,7 @@
 package main
 
 import (
-	"strconv"
+	"fmt"
 	"time"
 
 	"github.com/hamflx/pocket/cmd/pocket/internal/session"
@@ -84,21 +84,10 @@ func (r *runner) showPending(p *pending, ending []*session.Session) {
 
 // sayUnreachable tells why a mount does not end and what the user may do.
 func (r *runner) sayUnreachable(s *session.Session, p transfer.Progress) {
-	r.say("%s: %s left to upload, but the store cannot be reached: %v", s.Mount.Name, amount(p), p.Err)
+	left := fmt.Sprintf("changes (%d)", p.Changes)
+	if p.Files > 0 {
+		left = fmt.Sprintf("files (%d, %s)", p.Files, term.Size(p.Bytes))
+	}
+	r.say("%s: %s are left to upload, but the store cannot be reached: %v", s.Mount.Name, left, p.Err)
 	r.say("%s: waiting for it; Ctrl-C again leaves them in the journal on this machine, the next start uploads them", s.Mount.Name)
-}
-
-// amount writes what is pending.
-func amount(p transfer.Progress) string {
-	if p.Files == 0 {
-		return plural(p.Changes, "change")
-	}
-	return plural(p.Files, "file") + " (" + term.Size(p.Bytes) + ")"
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }
