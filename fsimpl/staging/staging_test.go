@@ -28,7 +28,7 @@ func TestFileAnswersAsAPlainByteArrayDoes(t *testing.T) {
 	written := make([]bool, size)
 	f := a.NewFile()
 	taken := map[int64]bool{}
-	for range 400 {
+	for range 100 {
 		switch rng.IntN(12) {
 		case 0:
 			cut := rng.Int64N(size)
