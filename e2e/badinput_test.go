@@ -240,7 +240,8 @@ func TestMountsThatFail(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := setting{newMachine(t), newBucket(t)}
-			s.m.configure(c.config(s)...)
+			config := c.config(s)
+			s.m.configure(config...)
 			before, objects := s.m.snapshot(), s.b.contents()
 			p := s.m.start()
 			p.expectEnd(exitError)
@@ -254,7 +255,7 @@ func TestMountsThatFail(t *testing.T) {
 			sameContents(t, objects, s.b.contents())
 
 			// Beside a good one, which runs.
-			s.m.configure(append(c.config(s), mountTable("good", "memory"))...)
+			s.m.configure(append(config, mountTable("good", "memory"))...)
 			p = s.m.start()
 			p.waitMounted("good")
 			p.waitSaid("pocket: ", "bad")

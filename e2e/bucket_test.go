@@ -174,16 +174,16 @@ func (b *bucket) storage(name string, more ...string) string {
 }
 
 func s3Storage(name, endpoint, bucket, id, secret string, more ...string) string {
-	return fmt.Sprintf(`[storages.%s]
+	return fmt.Sprintf(`[storages.%[1]s]
 backend = "s3"
-%s
+%[6]s
 [storages.%[1]s.s3]
-bucket = %q
+bucket = %[2]q
 region = "us-east-1"
-endpoint = %q
-access_key_id = %q
-secret_access_key = %q
-`, name, strings.Join(more, "\n"), bucket, endpoint, id, secret)
+endpoint = %[3]q
+access_key_id = %[4]q
+secret_access_key = %[5]q
+`, name, bucket, endpoint, id, secret, strings.Join(more, "\n"))
 }
 
 // dataKey is the key of the object with that content.

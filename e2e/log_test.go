@@ -26,7 +26,7 @@ func TestSecretsStayInConfiguration(t *testing.T) {
 	b.Stop()
 	writeFile(t, p.at("files", "while away"), "x")
 	p.interrupt()
-	p.waitSaid("pocket: ", "files", "left")
+	p.waitSaid("pocket: files: ", "left to upload", "cannot be reached")
 	p.interrupt()
 	p.wait()
 

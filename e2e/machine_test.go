@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -46,6 +48,9 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.env = environment(m.root)
 	t.Cleanup(func() {
+		if log := m.log(); t.Failed() && log != "" {
+			t.Logf("log of %s:\n%s", m.root, indent(tail(log, 25)))
+		}
 		if err := unmountBelow(m.root); err != nil {
 			t.Error(err)
 		}
@@ -83,7 +88,7 @@ func (m *machine) data(elem ...string) string {
 // log returns what pocket has logged on this machine.
 func (m *machine) log() string {
 	text, err := os.ReadFile(m.data("logs", "pocket.log"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		m.t.Fatal(err)
 	}
 	return string(text)
@@ -118,7 +123,7 @@ func readFile(t *testing.T, path string) string {
 
 // dirStorage is the table of a storage in a folder.
 func dirStorage(name, path string, more ...string) string {
-	return fmt.Sprintf("[storages.%s]\nbackend = \"dir\"\n%s\n[storages.%[1]s.dir]\npath = '%s'\n", name, strings.Join(more, "\n"), path)
+	return fmt.Sprintf("[storages.%[1]s]\nbackend = \"dir\"\n%[3]s\n[storages.%[1]s.dir]\npath = '%[2]s'\n", name, path, strings.Join(more, "\n"))
 }
 
 // mountTable is the table of a mount in the home directory, at ~/NAME.
@@ -175,7 +180,7 @@ func (m *machine) startCommand(cmd *exec.Cmd) *process {
 			p.kill()
 		}
 		if m.t.Failed() {
-			m.t.Logf("%s\n%s\nlog:\n%s", strings.Join(cmd.Args, " "), indent(p.said()), indent(tail(m.log(), 60)))
+			m.t.Logf("%s\n%s", strings.Join(cmd.Args, " "), indent(p.said()))
 		}
 		checkOutput(m.t, p)
 	})
@@ -250,6 +255,9 @@ func (p *process) waitLine(what string, match func(string) bool) string {
 	return line
 }
 
+// stackArguments is what a stack tells beside names and lines.
+var stackArguments = regexp.MustCompile(`\(0x[^\n]*\)| \+0x[^\n]*| gp=0x[^\n]*`)
+
 // hangs ends the test because the process does not do what it must, with its
 // stacks when it still runs.
 func (p *process) hangs(what string) {
@@ -262,11 +270,21 @@ func (p *process) hangs(what string) {
 	case <-p.ended:
 	case <-time.After(10 * time.Second):
 	}
-	p.m.t.Fatalf("%s after %v", what, patience)
+	_, stacks, _ := strings.Cut(p.stderr.text(), "SIGQUIT")
+	var ours []string
+	for _, stack := range strings.Split(stacks, "\n\n") {
+		if strings.Contains(stack, "hamflx/pocket") {
+			ours = append(ours, stackArguments.ReplaceAllString(stack, ""))
+		}
+	}
+	p.m.t.Fatalf("%s after %v; what it does:\n%s", what, patience, indent(strings.Join(ours, "\n\n")))
 }
 
-// said is what it wrote on both outputs.
-func (p *process) said() string { return p.stdout.text() + p.stderr.text() }
+// said is what it wrote on both outputs, without the stacks that hangs asked for.
+func (p *process) said() string {
+	said, _, _ := strings.Cut(p.stdout.text()+p.stderr.text(), "SIGQUIT")
+	return said
+}
 
 func (p *process) hasEnded() bool {
 	select {

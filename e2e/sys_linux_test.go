@@ -75,6 +75,21 @@ func dump(p *os.Process) { p.Signal(syscall.SIGQUIT) }
 // dropCache makes the kernel forget a file's pages.
 func dropCache(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
+// readOnce reads the beginning of a file past the kernel's cache, by one request.
+func readOnce(path string) (int, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECT, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // aligned
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Munmap(page)
+	return f.ReadAt(page, 0)
+}
+
 // mountsBelow returns what is mounted in a directory, the innermost first.
 func mountsBelow(dir string) (points []string) {
 	f, err := os.Open("/proc/self/mountinfo")
