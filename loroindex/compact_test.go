@@ -111,59 +111,63 @@ func (s *shed) keys(prefix string) []string {
 	return keys
 }
 
+// call is one call of a store.
+type call struct {
+	n       int // which of this process, from 1
+	op, key string
+}
+
 // door is one process's way to a shed. Before each call the test may do
 // something, or end the process: from then on every call fails, undone.
 type door struct {
 	*shed
-	mu     sync.Mutex
+	mu     sync.Mutex // held while before runs: one call at a time
 	calls  int
-	before func(n int) error // n counts from 1
+	before func(c call) error
 }
 
-func (d *door) call() error {
+func (d *door) call(op, key string) error {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.calls++
-	n := d.calls
-	before := d.before
-	d.mu.Unlock()
-	if before == nil {
+	if d.before == nil {
 		return nil
 	}
-	return before(n)
+	return d.before(call{d.calls, op, key})
 }
 
 func (d *door) Get(ctx context.Context, key string, max int64) ([]byte, error) {
-	if err := d.call(); err != nil {
+	if err := d.call("get", key); err != nil {
 		return nil, err
 	}
 	return d.shed.Get(ctx, key, max)
 }
 
 func (d *door) Put(ctx context.Context, key string, body []byte) error {
-	if err := d.call(); err != nil {
+	if err := d.call("put", key); err != nil {
 		return err
 	}
 	return d.shed.Put(ctx, key, body)
 }
 
 func (d *door) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
-	if err := d.call(); err != nil {
+	if err := d.call("list", prefix); err != nil {
 		return func(yield func(Object, error) bool) { yield(Object{}, err) }
 	}
 	return d.shed.List(ctx, prefix, after)
 }
 
 func (d *door) Delete(ctx context.Context, key string) error {
-	if err := d.call(); err != nil {
+	if err := d.call("delete", key); err != nil {
 		return err
 	}
 	return d.shed.Delete(ctx, key)
 }
 
 // dieAt ends a process before its nth call.
-func dieAt(n int) func(int) error {
-	return func(i int) error {
-		if i >= n {
+func dieAt(n int) func(call) error {
+	return func(c call) error {
+		if c.n >= n {
 			return errDead
 		}
 		return nil
@@ -171,9 +175,9 @@ func dieAt(n int) func(int) error {
 }
 
 // doAt does something before the nth call, which goes on then.
-func doAt(n int, f func()) func(int) error {
-	return func(i int) error {
-		if i == n {
+func doAt(n int, f func()) func(call) error {
+	return func(c call) error {
+		if c.n == n {
 			f()
 		}
 		return nil
@@ -381,8 +385,8 @@ func TestTwoCompactionsAndAWriterMayMeetAtAnyCall(t *testing.T) {
 				s.pass(time.Minute) // its devices have seen an earlier time
 				want := slices.Clone(all)
 				first := &door{shed: s}
-				first.before = func(i int) error {
-					if i == n {
+				first.before = func(c call) error {
+					if c.n == n {
 						w := newWriter(t, s, "carla", uint64(100*n+second))
 						want = append(want, w.write(s, 1)...)
 						s.pass(2 * time.Minute)
@@ -391,7 +395,7 @@ func TestTwoCompactionsAndAWriterMayMeetAtAnyCall(t *testing.T) {
 						s.pass(2 * time.Minute)
 						want = append(want, w.write(s, 1)...)
 					}
-					if dies && i >= n+2 {
+					if dies && c.n >= n+2 {
 						return errDead
 					}
 					return nil
@@ -450,11 +454,11 @@ func TestSnapshotOfAMountMeetsACompactionAtAnyCall(t *testing.T) {
 			for cut := 1 + n%3; cut <= compaction+1; cut += 3 {
 				s := start.clone()
 				d := &door{shed: s}
-				d.before = func(i int) error {
-					if i >= dies {
+				d.before = func(c call) error {
+					if c.n >= dies {
 						return errDead
 					}
-					if i == n {
+					if c.n == n {
 						s.pass(5 * time.Minute)
 						tryCompact(&door{shed: s, before: dieAt(cut)}, CompactOptions{})
 						s.pass(5 * time.Minute)
@@ -475,6 +479,59 @@ func TestSnapshotOfAMountMeetsACompactionAtAnyCall(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A mount that takes most of a day to write a snapshot makes the head one that
+// lacks an update; another reads that head, and makes its own from it after the
+// update could have been deleted.
+func TestSlowMountsHideNothing(t *testing.T) {
+	s := newShed()
+	a := newWriter(t, s, "anna", 1)
+	want := a.write(s, 1)
+	a.snapshot(s)
+	slow := []*writer{newWriter(t, s, "slow1", 11), newWriter(t, s, "slow2", 12)}
+	for _, w := range slow {
+		want = append(want, w.write(s, 1)...)
+	}
+	s.pass(MinGrace)
+	// publish has w make a snapshot the head, and die then. Meanwhile is after it
+	// has read everything.
+	publish := func(w *writer, meanwhile func()) {
+		d := &door{shed: s}
+		wrote, dead := false, false
+		d.before = func(c call) error {
+			switch {
+			case dead:
+				return errDead
+			case c.op == "put" && c.key != HeadKey && !wrote:
+				meanwhile()
+				wrote = true
+			case c.op == "list" && wrote:
+				dead = true
+				return errDead
+			}
+			return nil
+		}
+		_, _, err := w.PublishSnapshot(background, d, nil)
+		require.ErrorIs(t, err, errDead)
+		h, err := readHead(background, s)
+		require.NoError(t, err)
+		_, seen := w.shelf.seen(h.id)
+		require.True(t, seen)
+	}
+	publish(slow[0], func() {
+		want = append(want, a.write(s, 1)...)
+		compact(t, s, CompactOptions{})
+		s.pass(10 * time.Hour)
+	})
+	publish(slow[1], func() {
+		compact(t, s, CompactOptions{})
+		s.pass(15 * time.Hour)
+		// The update is in a head's snapshot of a day ago and in that of the head
+		// of now, and yet:
+		compact(t, s, CompactOptions{})
+	})
+	require.ElementsMatch(t, want, shows(t, s))
 }
 
 func TestDeletionFollowsTheRule(t *testing.T) {
@@ -576,29 +633,41 @@ func TestWeeksOfCompactionsLoseNothing(t *testing.T) {
 			deleted := 0
 			var act func(depth int)
 			// A process does one thing, during which others do theirs and time
-			// passes, less than a day in all; one in four dies.
-			process := func(depth int) *door {
+			// passes, less than a day in all for each; one in four dies.
+			var running []*time.Duration // what is left of their days
+			wait := func() {
+				d := 30 * time.Hour
+				for _, left := range running {
+					d = min(d, *left/3)
+				}
+				d = time.Duration(rng.Int64N(int64(d) + 1))
+				for _, left := range running {
+					*left -= d
+				}
+				s.pass(d)
+			}
+			process := func(depth int, do func(d *door)) {
+				left := MinGrace - time.Minute
+				running = append(running, &left)
 				d := &door{shed: s}
 				death := 1 << 30
 				if rng.IntN(4) == 0 {
 					death = 1 + rng.IntN(30)
 				}
-				left := MinGrace - time.Hour
-				d.before = func(i int) error {
-					if i >= death {
+				d.before = func(c call) error {
+					if c.n >= death {
 						return errDead
 					}
-					if depth < 2 && rng.IntN(12) == 0 {
+					if depth < 3 && rng.IntN(10) == 0 {
 						act(depth + 1)
 					}
-					if rng.IntN(4) == 0 && depth == 0 {
-						wait := time.Duration(rng.Int64N(int64(left/4) + 1))
-						left -= wait
-						s.pass(wait)
+					if rng.IntN(4) == 0 {
+						wait()
 					}
 					return nil
 				}
-				return d
+				do(d)
+				running = running[:len(running)-1]
 			}
 			act = func(depth int) {
 				i := rng.IntN(len(mounts))
@@ -606,22 +675,24 @@ func TestWeeksOfCompactionsLoseNothing(t *testing.T) {
 				case n < 4:
 					want = append(want, mounts[i].write(s, 1+rng.IntN(2))...)
 				case n < 5:
-					mounts[i].Pull(background, process(depth), nil)
+					w := mounts[i]
+					process(depth, func(d *door) { w.Pull(background, d, nil) })
 				case n < 6:
 					mounts[i] = mount()
 				case n < 8:
 					w := mounts[i]
-					w.PublishSnapshot(background, process(depth), nil)
+					process(depth, func(d *door) { w.PublishSnapshot(background, d, nil) })
 				default:
-					if c, err := tryCompact(process(depth), CompactOptions{}); err == nil {
+					process(depth, func(d *door) {
+						c, _ := tryCompact(d, CompactOptions{})
 						deleted += c.Deleted.Objects
-					}
+					})
 				}
 			}
 			for range 120 {
 				act(0)
 				if rng.IntN(3) == 0 {
-					s.pass(time.Duration(rng.Int64N(int64(30 * time.Hour))))
+					wait()
 				}
 				require.Equal(t, sorted(want), sorted(shows(t, s)))
 			}
