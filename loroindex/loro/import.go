@@ -550,7 +550,8 @@ func (s *state) ownContainers(val []byte, owner ent, key uint32) {
 	case TypeMap:
 		s.own(s.nodes.get(s.peers.intern(id.ID.Peer), id.ID.Counter), owner, key)
 	case TypeTree:
-		s.trees[s.treeOf(id)-1].owner = owner
+		t := &s.trees[s.treeOf(id)-1]
+		t.owner, t.key = owner, key
 	}
 }
 

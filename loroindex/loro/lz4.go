@@ -21,7 +21,7 @@ type budget struct {
 }
 
 // inflateBudget allows a generous multiple of the compressed input.
-func inflateBudget(input int) *budget { return &budget{left: 64<<20 + 64*input, nodes: 1<<20 + input} }
+func inflateBudget(input int) *budget { return &budget{left: 16<<20 + 64*input, nodes: 1<<20 + input} }
 
 func (b *budget) spend(n int) error {
 	if b == nil {

@@ -72,24 +72,33 @@ func (s *state) attached(e ent) bool {
 				return false
 			}
 			if t.id.Root || t.owner >= noEnt {
-				return t.id.Root
+				return t.id.Root || t.foreign != (ContainerID{})
+			}
+			if !s.holds(t.owner, t.key, t.id) {
+				return false
 			}
 			e = t.owner
 		case n.parent >= noEnt:
 			return s.foreign[e] != (ContainerID{})
 		default:
 			// A child map's node.pos is the key it was set under.
-			r, ok := s.findReg(s.nodes.at(n.parent).rec, n.pos)
-			if !ok || r.deleted || r.val[0] != packContainer {
-				return false
-			}
-			if id, _ := s.unpackContainer(r.val[1:]); id != s.mapID(e) {
+			if !s.holds(n.parent, n.pos, s.mapID(e)) {
 				return false
 			}
 			e = n.parent
 		}
 	}
 	return false
+}
+
+// holds reports whether the value of a key is a given container.
+func (s *state) holds(owner ent, key uint32, id ContainerID) bool {
+	r, ok := s.findReg(s.nodes.at(owner).rec, key)
+	if !ok || r.deleted || r.val[0] != packContainer {
+		return false
+	}
+	is, _ := s.unpackContainer(r.val[1:])
+	return is == id
 }
 
 // Get returns the value of a key. A child container is returned as a container

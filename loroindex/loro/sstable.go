@@ -3,7 +3,6 @@ package loro
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
 )
 
 // An SSTable holds the key-value pairs of a snapshot section in sorted blocks
@@ -219,20 +218,6 @@ func (t *sstable) scan(from, to int, bud *budget, f func(key, val []byte) error)
 		}
 	}
 	return nil
-}
-
-// find returns the block that would hold key.
-func (t *sstable) find(key []byte) (int, bool) {
-	i, ok := slices.BinarySearchFunc(t.blocks, key, func(b sstBlock, k []byte) int {
-		if bytes.Compare(b.last, k) < 0 {
-			return -1
-		}
-		if bytes.Compare(b.first, k) > 0 {
-			return 1
-		}
-		return 0
-	})
-	return i, ok
 }
 
 // sstWriter builds a section. Keys must be added in strictly increasing order.

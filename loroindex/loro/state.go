@@ -38,6 +38,7 @@ type tree struct {
 	id      ContainerID
 	kids    uint32      // child set of the root
 	owner   ent         // map whose value it is, unless a root
+	key     uint32      // key of that map
 	foreign ContainerID // container of an unsupported type it lives in
 	nodes   int         // nodes ever in it
 }
