@@ -206,7 +206,7 @@ func TestWhatIsPublishedIsLoaded(t *testing.T) {
 	x := load(t, b, nil, "anna").Index
 	publish(t, x, b, "d/", "d/f")
 	require.Equal(t, []string{
-		TipKey, UpdateKey(Span{x.Peer(), 0, 6}), UpdateKey(Span{x.Peer(), 6, 10}),
+		TipKey, UpdateKey(Span{x.Peer(), 0, 5}), UpdateKey(Span{x.Peer(), 5, 9}),
 	}, b.keys(""))
 
 	y := load(t, b, nil, "berta")
@@ -222,7 +222,7 @@ func TestWhatIsPublishedIsLoaded(t *testing.T) {
 	z := load(t, b, nil, "carl")
 	require.Equal(t, []string{
 		"get " + HeadKey, "get " + ObjectKey(id), "list " + ObjectPrefix, "list " + UpdatePrefix,
-		"get " + UpdateKey(Span{x.Peer(), 10, 14}),
+		"get " + UpdateKey(Span{x.Peer(), 9, 13}),
 	}, b.took(), "only what the snapshot lacks is read")
 	require.Equal(t, id, z.Head)
 	require.Equal(t, tree(t, x), tree(t, z.Index))
@@ -308,7 +308,7 @@ func TestAnIndexThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
 	publish(t, x, b, "a")
 	id := publishSnapshot(t, x, b)
 	publish(t, x, b, "b")
-	update := UpdateKey(Span{x.Peer(), 7, x.next})
+	update := UpdateKey(Span{x.Peer(), 6, x.next})
 	require.Contains(t, b.keys(""), update)
 	garbage := []byte("not what it was")
 	for name, c := range map[string]struct {
@@ -323,7 +323,7 @@ func TestAnIndexThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
 		"head garbage, nothing else":         {func(b *memBucket) { b.put(HeadKey, garbage); delete(b.objs, ObjectKey(id)) }, HeadKey, ErrDamaged},
 		"an update is garbage":               {func(b *memBucket) { b.put(update, garbage) }, update, ErrDamaged},
 		"an update is empty":                 {func(b *memBucket) { b.put(update, nil) }, update, ErrDamaged},
-		"an update holds something else":     {func(b *memBucket) { b.put(update, b.objs[UpdateKey(Span{x.Peer(), 0, 7})].body) }, update, ErrDamaged},
+		"an update holds something else":     {func(b *memBucket) { b.put(update, b.objs[UpdateKey(Span{x.Peer(), 0, 6})].body) }, update, ErrDamaged},
 		"a snapshot that is no snapshot": {func(b *memBucket) {
 			b.objs = map[string]memObject{}
 			b.put(ObjectKey(objectid.Of(garbage)), garbage)
@@ -347,11 +347,11 @@ func TestAHoleInTheHistoryIsAnErrorThatNamesIt(t *testing.T) {
 	b := newBucket()
 	x := load(t, b, nil, "anna").Index
 	publish(t, x, b, "a", "b", "c")
-	delete(b.objs, UpdateKey(Span{x.Peer(), 7, 11}))
+	delete(b.objs, UpdateKey(Span{x.Peer(), 6, 10}))
 	b.noWrites(t)
 	_, err := Load(t.Context(), b, nil, Options{})
 	require.ErrorIs(t, err, ErrMissing)
-	require.ErrorContains(t, err, Span{x.Peer(), 7, 11}.String())
+	require.ErrorContains(t, err, Span{x.Peer(), 6, 10}.String())
 }
 
 func TestAFailureOfAnyCallIsReportedWithItsKey(t *testing.T) {
@@ -366,7 +366,7 @@ func TestAFailureOfAnyCallIsReportedWithItsKey(t *testing.T) {
 	for name, do := range map[string]func(b Bucket) error{
 		"load":     func(b Bucket) error { _, err := Load(t.Context(), b, nil, Options{}); return err },
 		"pull":     func(b Bucket) error { _, err := testIndex(t, "carl").Pull(t.Context(), b, nil); return err },
-		"publish":  func(b Bucket) error { _, err := x.Publish(t.Context(), b, Span{x.Peer(), 0, 7}); return err },
+		"publish":  func(b Bucket) error { _, err := x.Publish(t.Context(), b, Span{x.Peer(), 0, 6}); return err },
 		"snapshot": func(b Bucket) error { _, _, err := mine.PublishSnapshot(t.Context(), b, nil); return err },
 	} {
 		t.Run(name, func(t *testing.T) {

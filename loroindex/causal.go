@@ -3,6 +3,7 @@ package loroindex
 import (
 	"sort"
 
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex/loro"
 )
 
@@ -167,8 +168,7 @@ func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID
 		mine := c.device(span.Peer) == x.device
 		for op := range x.contentWrites(span) {
 			id := loro.TreeID(op.Container.ID)
-			d := decodeContent(op.Value)
-			writes[id] = append(writes[id], bodyOp{op.ID, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}, d.Content, op.Timestamp})
+			writes[id] = append(writes[id], bodyOp{op.ID, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}, contentOf(op.Value), op.Timestamp})
 			ours[id] = ours[id] || mine
 		}
 	}
@@ -222,6 +222,27 @@ func beaten(c *causality, op bodyOp, all []bodyOp) (winner bodyOp, lost bool) {
 	return bodyOp{}, false
 }
 
+// contentOf is decodeContent for a value of the history.
+func contentOf(v loro.Value) Content {
+	var c Content
+	if size, ok := v.Get(contentSize); ok {
+		i, _ := size.AsInt()
+		c.Size = max(i, 0)
+	}
+	if mtime, ok := v.Get(contentModTime); ok {
+		c.ModTime, _ = mtime.AsInt()
+	}
+	if object, ok := v.Get(contentObject); ok {
+		if b, ok := object.AsBinary(); ok && len(b) == objectid.Size {
+			c.Object = objectid.ID(b)
+		}
+	}
+	if manifest, ok := v.Get(contentManifest); ok {
+		c.Manifest, _ = manifest.AsBool()
+	}
+	return c
+}
+
 func sameBody(a, b Content) bool { return a.Size == b.Size && a.Object == b.Object }
 
 // withWinner adds the write that the document shows, if ops lacks it.
@@ -236,7 +257,7 @@ func (x *Index) withWinner(c *causality, id loro.TreeID, ops []bodyOp) []bodyOp 
 		}
 	}
 	if w, ok := c.idOf(reg.IDLP); ok {
-		ops = append(ops, bodyOp{id: w, idlp: reg.IDLP, content: decodeContent(reg.Value).Content})
+		ops = append(ops, bodyOp{id: w, idlp: reg.IDLP, content: contentOf(reg.Value)})
 	}
 	return ops
 }

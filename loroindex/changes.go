@@ -8,8 +8,7 @@ const (
 	Added   Changed = 1 << iota // was not there, or was removed
 	Gone                        // is removed, itself or with a directory above it
 	Moved                       // another shown name or parent
-	Body                        // size, modification time or object
-	Facts                       // anything of Info
+	Altered                     // its content, times or anything of Info may differ
 	Listing                     // of a directory: its entries or their names
 )
 
@@ -19,7 +18,6 @@ type Change struct {
 	What      Changed
 	OldParent Node   // before; NoNode when Added
 	OldName   string // shown name before
-	Old, New  Content
 }
 
 // Lost is a content this device wrote that another one replaced without having

@@ -361,113 +361,44 @@ func (x *Index) readInto(d, m Node, visible bool) {
 	dn := x.at(d)
 	for id := range x.tree.Children(x.id(m)) {
 		k := x.find(id)
+		var created int64
 		if k == NoNode {
-			k = x.adopt(id)
+			k, created = x.adoptNew(id)
 		} else if x.at(k).flags&fPlaced != 0 {
 			continue
 		}
 		delete(x.floating, k)
 		x.place(k, d, x.givenIn(k))
 		x.setVisible(k, visible)
-		kn := x.at(k)
 		// A directory changed when its newest entry appeared. Nothing is written
 		// for that, so what is known after a start is a lower bound.
-		dn.mtime = max(dn.mtime, kn.created)
-		dn.changed = max(dn.changed, kn.created)
+		x.dirs[dn.dir].mtime = max(x.dirs[dn.dir].mtime, created)
+		dn.changed = max(dn.changed, created)
 	}
 }
 
-// adopt gives a tree node its slot and reads its facts.
+// adopt gives a tree node its slot.
 func (x *Index) adopt(id loro.TreeID) Node {
-	meta := x.tree.Meta(id)
-	info, _ := meta.Get(keyInfo)
-	d := decodeInfo(info)
-	if !d.kindKnown && x.tree.ChildCount(id) > 0 {
-		d.kind = Dir // whatever it is, what is in it must not be out of reach
-		if !d.moded {
-			d.mode = defaultMode(Dir)
-		}
-	}
-	n := x.newNode(d.kind)
-	x.setID(n, id)
-	x.setInfo(n, d)
-	content, _ := meta.Get(keyContent)
-	x.setContent(n, decodeContent(content))
+	n, _ := x.adoptNew(id)
 	return n
 }
 
-// setInfo takes an info value over into the view. The kind of a slot is fixed.
-func (x *Index) setInfo(n Node, d decodedInfo) {
+// adoptNew is adopt, and tells when the node was created.
+func (x *Index) adoptNew(id loro.TreeID) (n Node, created int64) {
+	info, content := x.factsOf(id)
+	n = x.newNode(info.Kind)
+	x.setID(n, id)
 	nd := x.at(n)
-	nd.mode, nd.attrs, nd.created = d.mode, d.attrs, d.created
-	nd.changed = max(nd.changed, d.changed)
-	nd.flags &^= fInfoMore
-	if d.more {
-		nd.flags |= fInfoMore
+	nd.size = content.Size
+	if info.Kind == Dir {
+		x.dirs[nd.dir].mtime = max(content.ModTime, info.Created)
 	}
-	x.setRare(n, d.rare)
-	if nd.kind == Symlink {
-		x.resize(n, int64(len(d.rare.target)))
-	}
-}
-
-func (v *view) setRare(n Node, r rare) {
-	nd := v.at(n)
-	if r == plain {
-		if nd.flags&fRare != 0 {
-			delete(v.rare, n)
-			nd.flags &^= fRare
-		}
-		return
-	}
-	v.rare[n] = r
-	nd.flags |= fRare
-}
-
-// setContent takes a content value over into the view.
-func (x *Index) setContent(n Node, d decodedContent) {
-	nd := x.at(n)
-	if !d.timed {
-		d.ModTime = nd.created
-	}
-	nd.flags &^= fBodyMore
-	if d.more {
-		nd.flags |= fBodyMore
-	}
-	x.setBody(n, d.Content)
-	if nd.kind == Dir {
-		nd.mtime = max(nd.mtime, nd.created)
-	}
-	nd.changed = max(nd.changed, d.ModTime)
-}
-
-// setBody writes size, time and object as far as the kind has them.
-func (v *view) setBody(n Node, c Content) {
-	nd := v.at(n)
-	nd.mtime = c.ModTime
-	if nd.kind != File {
-		return
-	}
-	v.resize(n, c.Size)
-	nd.object = c.Object
-	nd.flags &^= fManifest
-	if c.Manifest {
-		nd.flags |= fManifest
-	}
-}
-
-func (v *view) resize(n Node, size int64) {
-	nd := v.at(n)
-	if nd.flags&fVisible != 0 {
-		v.bytes += size - nd.size
-	}
-	nd.size = size
+	return n, info.Created
 }
 
 // givenIn reads a node's name from the document and makes it safe.
 func (x *Index) givenIn(n Node) string {
-	id := x.id(n)
-	val, _ := x.tree.Meta(id).Get(keyName)
-	name, _ := val.AsString()
-	return safeName(name, x.ino(n))
+	raw, _ := x.tree.Meta(x.id(n)).Raw(keyName)
+	name, _ := raw.Bytes()
+	return safeName(string(name), x.ino(n))
 }

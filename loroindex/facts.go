@@ -1,7 +1,6 @@
 package loroindex
 
 import (
-	"strings"
 	"unicode/utf8"
 
 	"github.com/hamflx/pocket/internal/objectid"
@@ -43,9 +42,9 @@ const (
 // 4095 bytes, Windows 32767 UTF-16 units.
 const maxTarget = 1 << 17
 
-func kindOf(s string) (Kind, bool) {
+func kindOf(s []byte) (Kind, bool) {
 	for i, n := range kindNames {
-		if n == s {
+		if n == string(s) {
 			return Kind(i), true
 		}
 	}
@@ -54,67 +53,64 @@ func kindOf(s string) (Kind, bool) {
 
 // decodedInfo is an info value of the document.
 type decodedInfo struct {
-	kind             Kind
-	mode             uint16
-	attrs            uint32
-	created, changed int64
-	rare             rare
-	more             bool // holds keys, or a kind, unknown here
-	kindKnown        bool
-	moded            bool // mode is in the value
+	Info
+	kindName  string // the kind's name, when it is none known here
+	kindKnown bool
+	moded     bool // Mode is in the value
+	more      bool // holds keys, or a kind, unknown here
 }
 
 // decodeInfo reads an info value. Everything is optional and what has another
 // type counts as absent: a value written by another version must not hide a
 // node.
-func decodeInfo(v loro.Value) decodedInfo {
-	d := decodedInfo{mode: defaultMode(File), rare: plain}
+func decodeInfo(v loro.Raw) decodedInfo {
+	d := decodedInfo{Info: Info{UID: -1, GID: -1}}
 	for key, val := range v.Entries() {
 		switch key {
 		case infoKind:
-			s, _ := val.AsString()
-			if d.kind, d.kindKnown = kindOf(s); !d.kindKnown {
-				d.rare.kind, d.more = strings.Clone(s), true
+			b, _ := val.Bytes()
+			if d.Kind, d.kindKnown = kindOf(b); !d.kindKnown {
+				d.kindName, d.more = string(b), true
 			}
 		case infoMode:
-			if i, ok := val.AsInt(); ok {
-				d.mode, d.moded = uint16(i&0o7777), true
+			if i, ok := val.Int(); ok {
+				d.Mode, d.moded = uint32(i&0o7777), true
 			}
 		case infoAttr:
-			if i, ok := val.AsInt(); ok {
-				d.attrs = uint32(i)
+			if i, ok := val.Int(); ok {
+				d.Attributes = uint32(i)
 			}
 		case infoCreated:
-			d.created, _ = val.AsInt()
+			d.Created, _ = val.Int()
 		case infoChanged:
-			d.changed, _ = val.AsInt()
+			d.Changed, _ = val.Int()
 		case infoTarget:
-			if s, ok := val.AsString(); ok && len(s) <= maxTarget {
-				d.rare.target = strings.Clone(s)
+			if b, ok := val.Bytes(); ok && len(b) <= maxTarget {
+				d.Target = string(b)
 			}
 		case infoUID:
-			if i, ok := val.AsInt(); ok {
-				d.rare.uid = i
+			if i, ok := val.Int(); ok {
+				d.UID = i
 			}
 		case infoGID:
-			if i, ok := val.AsInt(); ok {
-				d.rare.gid = i
+			if i, ok := val.Int(); ok {
+				d.GID = i
 			}
 		case infoRdev:
-			i, _ := val.AsInt()
-			d.rare.rdev = uint64(i)
+			i, _ := val.Int()
+			d.Rdev = uint64(i)
 		default:
 			d.more = true
 		}
 	}
 	if !d.moded {
-		d.mode = defaultMode(d.kind)
+		d.Mode = defaultMode(d.Kind)
 	}
-	d.changed = max(d.changed, d.created)
+	d.Changed = max(d.Changed, d.Created)
 	return d
 }
 
-func defaultMode(k Kind) uint16 {
+func defaultMode(k Kind) uint32 {
 	switch k {
 	case Dir:
 		return 0o755
@@ -170,21 +166,21 @@ type decodedContent struct {
 	more  bool // holds keys unknown here
 }
 
-func decodeContent(v loro.Value) decodedContent {
+func decodeContent(v loro.Raw) decodedContent {
 	var d decodedContent
 	for key, val := range v.Entries() {
 		switch key {
 		case contentSize:
-			i, _ := val.AsInt()
+			i, _ := val.Int()
 			d.Size = max(i, 0)
 		case contentModTime:
-			d.ModTime, d.timed = val.AsInt()
+			d.ModTime, d.timed = val.Int()
 		case contentObject:
-			if b, ok := val.AsBinary(); ok && len(b) == objectid.Size {
+			if b, ok := val.Bytes(); ok && len(b) == objectid.Size {
 				d.Object = objectid.ID(b)
 			}
 		case contentManifest:
-			d.Manifest, _ = val.AsBool()
+			d.Manifest, _ = val.Bool()
 		default:
 			d.more = true
 		}

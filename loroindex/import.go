@@ -78,24 +78,22 @@ func (x *Index) rereadRoot() error {
 
 // wasNode is what a change is reported against.
 type wasNode struct {
-	n       Node
 	visible bool
 	parent  Node
 	name    string
-	info    Info
-	content Content
 }
 
 func (x *Index) was(n Node) wasNode {
-	e := x.entry(n)
-	return wasNode{n, !e.Removed, x.at(n).parent, e.Name, e.Info, e.Content}
+	nd := x.at(n)
+	return wasNode{nd.flags&fVisible != 0, nd.parent, x.nameOf(n)}
 }
 
 // recorder collects, while an import is followed, what it does to others than
 // the nodes it names.
 type recorder struct {
 	on     bool
-	shown  map[Node]wasNode  // nodes whose shown name or parent changed, as they were
+	shown  map[Node]wasNode  // nodes that may look different, as they were
+	facts  map[Node]struct{} // nodes whose facts were written
 	listed map[Node]struct{} // directories whose entries changed
 }
 
@@ -111,7 +109,10 @@ func (x *Index) note(n Node) {
 
 // follow brings the view up to a document in which the given nodes changed.
 func (x *Index) follow(touched []loro.NodeTouch) []Change {
-	x.rec = recorder{on: true, shown: make(map[Node]wasNode), listed: make(map[Node]struct{})}
+	x.rec = recorder{
+		on: true, shown: make(map[Node]wasNode),
+		facts: make(map[Node]struct{}), listed: make(map[Node]struct{}),
+	}
 	defer func() { x.rec = recorder{} }()
 	now := x.micros()
 
@@ -150,25 +151,26 @@ func (x *Index) follow(touched []loro.NodeTouch) []Change {
 // listed records that the entries of d change.
 func (x *Index) listed(d Node, now int64) {
 	nd := x.at(d)
-	nd.mtime, nd.changed = max(nd.mtime, now), max(nd.changed, now)
+	nd.changed = max(nd.changed, now)
+	if dir := &x.dirs[nd.dir]; dir.mtime < now {
+		dir.mtime = now
+	}
 	if x.rec.on {
 		x.rec.listed[d] = struct{}{}
 	}
 }
 
-// refresh reads a node's facts again.
+// refresh takes over what the view has of a node's facts.
 func (x *Index) refresh(n Node, now int64) {
 	nd := x.at(n)
-	meta := x.tree.Meta(x.id(n))
-	info, _ := meta.Get(keyInfo)
-	content, _ := meta.Get(keyContent)
-	mtime := nd.mtime
-	x.setInfo(n, decodeInfo(info))
-	x.setContent(n, decodeContent(content))
+	info, content := x.factsOf(x.id(n))
+	x.resize(n, content.of(Info{Kind: nd.kind, Target: info.Target}, true).Size)
 	if nd.kind == Dir {
-		nd.mtime = max(nd.mtime, mtime) // entries changed later than what is written
+		// Its entries may have changed later than what is written says.
+		x.dirs[nd.dir].mtime = max(x.dirs[nd.dir].mtime, content.ModTime)
 	}
 	nd.changed = max(nd.changed, now)
+	x.rec.facts[n] = struct{}{}
 }
 
 // settleIn puts a tree node where the document has it, if the view shows that
@@ -281,7 +283,7 @@ func (x *Index) report() []Change {
 	at := make(map[Node]int, len(x.rec.shown))
 	for n, was := range x.rec.shown {
 		now := x.was(n)
-		c := Change{Node: n, OldParent: was.parent, OldName: was.name, Old: was.content, New: now.content}
+		c := Change{Node: n, OldParent: was.parent, OldName: was.name}
 		switch {
 		case !was.visible && !now.visible:
 			continue
@@ -292,12 +294,8 @@ func (x *Index) report() []Change {
 		case was.parent != now.parent || was.name != now.name:
 			c.What = Moved
 		}
-		if was.content != now.content {
-			c.What |= Body
-		}
-		was.info.Changed = now.info.Changed
-		if was.info != now.info {
-			c.What |= Facts
+		if _, ok := x.rec.facts[n]; ok && was.visible {
+			c.What |= Altered
 		}
 		if c.What != 0 {
 			at[n] = len(changes)
@@ -309,7 +307,7 @@ func (x *Index) report() []Change {
 			changes[i].What |= Listing
 		} else if x.at(d).flags&fVisible != 0 {
 			w := x.was(d)
-			changes = append(changes, Change{Node: d, What: Listing, OldParent: w.parent, OldName: w.name, Old: w.content, New: w.content})
+			changes = append(changes, Change{Node: d, What: Listing, OldParent: w.parent, OldName: w.name})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Node, b.Node) })

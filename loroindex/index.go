@@ -104,30 +104,17 @@ func (x *Index) start() error {
 	x.next = x.doc.Version()[x.doc.Peer()]
 	x.view.init()
 	root := x.newNode(Dir)
-	nd := x.at(root)
-	nd.flags = fPlaced | fVisible
-	nd.mode = defaultMode(Dir)
+	x.at(root).flags = fPlaced | fVisible
 	x.unread = 1
 	x.readRoot()
-	if fresh {
-		us := x.micros()
-		nd.created, nd.mtime, nd.changed = us, us, us
-	}
 	return nil
 }
 
-// readRoot takes the facts of the root directory over.
+// readRoot takes over what the view has of the root directory.
 func (x *Index) readRoot() {
-	info, _ := x.pocket.Get(keyInfo)
-	content, _ := x.pocket.Get(keyContent)
-	d := decodeInfo(info)
-	if !d.kindKnown {
-		d.mode = defaultMode(Dir)
-	}
-	mtime := x.at(Root).mtime
-	x.setInfo(Root, d)
-	x.setContent(Root, decodeContent(content))
-	x.at(Root).mtime = max(mtime, x.at(Root).mtime)
+	info, content := x.factsOf(loro.TreeRoot)
+	d := &x.dirs[x.at(Root).dir]
+	d.mtime = max(d.mtime, content.ModTime, info.Created)
 }
 
 // checkSchema says whether the document is one this version can work on. fresh:
@@ -297,24 +284,6 @@ func (x *Index) stat(n Node) (Entry, error) {
 		return Entry{}, fmt.Errorf("node %d: %w", n, ErrNotExist)
 	}
 	return x.describe(x.canon(n)), nil
-}
-
-// describe is entry, with the number of entries also of a directory not read.
-func (x *Index) describe(n Node) Entry {
-	e := x.entry(n)
-	if nd := x.at(n); nd.kind == Dir && !x.dirs[nd.dir].read {
-		e.Children = x.childCount(n)
-	}
-	return e
-}
-
-// childCount counts the entries of a directory not yet read, in the document.
-func (x *Index) childCount(n Node) int {
-	c := x.tree.ChildCount(x.id(n))
-	for _, m := range x.members[n] {
-		c += x.tree.ChildCount(x.id(m))
-	}
-	return c
 }
 
 // Path returns the shown path of a node, "/"-separated without a leading one;

@@ -186,7 +186,7 @@ func TestCreatedTreeIsListedAndSurvivesReopening(t *testing.T) {
 	mk(t, x, "readme")
 	want := []string{"docs/", "docs/a.txt", "docs/b.txt", "readme"}
 	require.Equal(t, want, paths(t, x))
-	require.Equal(t, Stats{Files: 3, Dirs: 1, Bytes: 26, Complete: true, Peers: 1, Ops: 18}, x.Stats())
+	require.Equal(t, Stats{Files: 3, Dirs: 1, Bytes: 26, Complete: true, Peers: 1, Ops: 17}, x.Stats())
 
 	snap, v, err := x.ExportSnapshot()
 	require.NoError(t, err)

@@ -31,10 +31,10 @@ func shownTree(x *Index) []string {
 			for id := range x.tree.Children(d) {
 				name, _ := x.tree.Meta(id).Get(keyName)
 				s, _ := name.AsString()
-				info, _ := x.tree.Meta(id).Get(keyInfo)
+				info, _ := x.tree.Meta(id).Raw(keyInfo)
 				d := decodeInfo(info)
 				if !d.kindKnown && x.tree.ChildCount(id) > 0 {
-					d.kind, d.mode = Dir, defaultMode(Dir)
+					d.Kind, d.Mode = Dir, defaultMode(Dir)
 				}
 				items = append(items, item{id, safeName(s, inoOf(id.Peer, id.Counter)), d})
 				given[items[len(items)-1].given] = true
@@ -58,7 +58,7 @@ func shownTree(x *Index) []string {
 		}
 		var shown []entry
 		for _, it := range items {
-			if i, ok := dirOf[it.given]; ok && it.info.kind == Dir {
+			if i, ok := dirOf[it.given]; ok && it.info.Kind == Dir {
 				shown[i].ids = append(shown[i].ids, it.id)
 				continue
 			}
@@ -76,20 +76,20 @@ func shownTree(x *Index) []string {
 				}
 			}
 			first[it.given] = true
-			if it.info.kind == Dir {
+			if it.info.Kind == Dir {
 				dirOf[it.given] = len(shown)
 			}
 			shown = append(shown, entry{name, []loro.TreeID{it.id}, it})
 		}
 		for _, e := range shown {
 			path := prefix + e.name
-			entry := Entry{Info: Info{Kind: e.item.info.kind, Mode: uint32(e.item.info.mode)}}
-			if e.item.info.kind != Dir {
-				val, _ := x.tree.Meta(e.item.id).Get(keyContent)
+			entry := Entry{Info: Info{Kind: e.item.info.Kind, Mode: e.item.info.Mode}}
+			if e.item.info.Kind != Dir {
+				val, _ := x.tree.Meta(e.item.id).Raw(keyContent)
 				entry.Content = decodeContent(val).Content
 			}
 			lines = append(lines, line(path, entry))
-			if e.item.info.kind == Dir {
+			if e.item.info.Kind == Dir {
 				list(e.ids, path+"/")
 			}
 		}

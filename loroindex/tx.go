@@ -20,6 +20,16 @@ type Tx struct {
 	ops   []docOp
 	saved []savedNode
 	made  []Node
+
+	facts []txFacts      // of the nodes whose facts it changed, in order of first change
+	index map[Node]int32 // in facts, once there are many
+}
+
+// txFacts are the facts of a node as a transaction has changed them.
+type txFacts struct {
+	n       Node
+	info    Info
+	content Content
 }
 
 // docOp is one operation the document will record.
@@ -45,7 +55,7 @@ type savedNode struct {
 	n     Node
 	was   node
 	given string
-	rare  rare
+	mtime int64 // of a directory
 }
 
 // Update runs fn, which changes the tree through its Tx, as one commit. When fn
@@ -105,7 +115,6 @@ func (t *Tx) begin() {
 	}
 	t.set(Root, keySchema, loro.Int(schemaVersion))
 	t.set(Root, keyEpoch, loro.Int(firstEpoch))
-	t.set(Root, keyInfo, encodeInfo(t.x.entry(Root).Info, "", loro.Null()))
 }
 
 func (t *Tx) set(n Node, key string, v loro.Value) {
@@ -121,11 +130,50 @@ func (t *Tx) end() {
 		t.x.at(n).flags &^= fInTx
 	}
 	if cap(t.ops) > 4096 { // do not keep what one large transaction needed
-		t.ops, t.saved, t.made = nil, nil, nil
+		t.ops, t.saved, t.made, t.facts = nil, nil, nil, nil
 	}
 	clear(t.ops) // they hold strings
 	clear(t.saved)
-	t.ops, t.saved, t.made, t.open = t.ops[:0], t.saved[:0], t.made[:0], false
+	clear(t.facts)
+	t.ops, t.saved, t.made, t.facts, t.index = t.ops[:0], t.saved[:0], t.made[:0], t.facts[:0], nil
+	t.open = false
+}
+
+// manyFacts is how many facts are looked through one by one.
+const manyFacts = 16
+
+// pending returns the facts of a node that the transaction changed, or nil.
+func (t *Tx) pending(n Node) *txFacts {
+	if t.index != nil {
+		if i, ok := t.index[n]; ok {
+			return &t.facts[i]
+		}
+		return nil
+	}
+	for i := range t.facts {
+		if t.facts[i].n == n {
+			return &t.facts[i]
+		}
+	}
+	return nil
+}
+
+// keep notes the facts of a node as they are to be.
+func (t *Tx) keep(n Node, info Info, c Content) {
+	if f := t.pending(n); f != nil {
+		f.info, f.content = info, c
+		return
+	}
+	t.facts = append(t.facts, txFacts{n, info, c})
+	switch i := len(t.facts); {
+	case t.index != nil:
+		t.index[n] = int32(i - 1)
+	case i > manyFacts:
+		t.index = make(map[Node]int32, 4*i)
+		for j := range t.facts {
+			t.index[t.facts[j].n] = int32(j)
+		}
+	}
 }
 
 // apply records the transaction in the document and commits it. Nothing is
@@ -195,9 +243,9 @@ func (t *Tx) save(n Node) {
 	if nd.flags&fInTx != 0 {
 		return
 	}
-	s := savedNode{n: n, was: *nd, given: t.x.givenOf(n), rare: plain}
-	if nd.flags&fRare != 0 {
-		s.rare = t.x.rare[n]
+	s := savedNode{n: n, was: *nd, given: t.x.givenOf(n)}
+	if nd.kind == Dir {
+		s.mtime = t.x.dirs[nd.dir].mtime
 	}
 	t.saved = append(t.saved, s)
 	nd.flags |= fInTx
@@ -230,14 +278,13 @@ func (t *Tx) rollback() {
 			x.displace(s.n)
 		}
 	}
-	const facts = fInfoMore | fBodyMore | fManifest
 	for _, s := range t.saved {
 		nd := x.at(s.n)
 		x.resize(s.n, s.was.size)
-		nd.mode, nd.attrs, nd.object = s.was.mode, s.was.attrs, s.was.object
-		nd.mtime, nd.changed, nd.created = s.was.mtime, s.was.changed, s.was.created
-		nd.flags = nd.flags&^facts | s.was.flags&facts
-		x.setRare(s.n, s.rare)
+		nd.changed = s.was.changed
+		if nd.kind == Dir {
+			x.dirs[nd.dir].mtime = s.mtime
+		}
 	}
 	for _, s := range t.saved {
 		nd := x.at(s.n)
@@ -293,7 +340,8 @@ func (t *Tx) room() error {
 func (t *Tx) touch(d Node) {
 	t.save(d)
 	nd := t.x.at(d)
-	nd.mtime, nd.changed = t.now, t.now
+	nd.changed = t.now
+	t.x.dirs[nd.dir].mtime = t.now
 }
 
 // all returns n and, of a directory that is shown merged, the others.
@@ -348,20 +396,18 @@ func (t *Tx) Create(parent Node, name string, info Info, c Content) (Node, error
 	if c.ModTime == 0 {
 		c.ModTime = t.now
 	}
-	if info.Kind != File {
-		c = Content{ModTime: c.ModTime}
-	}
+	c = c.of(info, true)
 
 	n := x.newNode(info.Kind)
 	x.setID(n, loro.TreeID{Peer: x.doc.Peer(), Counter: x.next + int32(len(t.ops))})
 	t.made = append(t.made, n)
 	nd := x.at(n)
 	nd.flags |= fInTx
+	nd.size = c.Size
 	if info.Kind == Dir {
-		x.dirs[nd.dir].read = true // there is nothing in it yet
+		x.dirs[nd.dir] = dir{read: true, mtime: c.ModTime} // there is nothing in it yet
 	}
-	t.putInfo(n, info)
-	x.setBody(n, c)
+	t.keep(n, info, c)
 	x.place(n, d, name)
 	x.setVisible(n, true)
 	t.touch(d)
@@ -369,7 +415,7 @@ func (t *Tx) Create(parent Node, name string, info Info, c Content) (Node, error
 	t.ops = append(t.ops, docOp{kind: opCreate, node: n, parent: d})
 	t.set(n, keyName, loro.String(name))
 	t.set(n, keyInfo, encodeInfo(info, "", loro.Null()))
-	if c != (Content{ModTime: info.Created}) {
+	if c != (Content{}).of(info, false) {
 		t.set(n, keyContent, encodeContent(c, loro.Null()))
 	}
 	return n, nil
@@ -380,21 +426,6 @@ func checkFacts(info Info, c Content) error {
 		return &factError{"size", "is negative"}
 	}
 	return checkInfo(info)
-}
-
-// putInfo takes info over into the view.
-func (t *Tx) putInfo(n Node, info Info) {
-	nd := t.x.at(n)
-	nd.mode, nd.attrs = uint16(info.Mode), info.Attributes
-	nd.created, nd.changed = info.Created, info.Changed
-	r := rare{target: info.Target, uid: info.UID, gid: info.GID, rdev: info.Rdev}
-	if nd.flags&fRare != 0 {
-		r.kind = t.x.rare[n].kind
-	}
-	t.x.setRare(n, r)
-	if nd.kind == Symlink {
-		t.x.resize(n, int64(len(info.Target)))
-	}
 }
 
 // Remove takes a node out of its directory. The node can still be named, and
@@ -602,31 +633,24 @@ func (t *Tx) SetContent(n Node, c Content) error {
 		return err
 	}
 	nd := x.at(n)
-	if nd.kind != File {
-		c = Content{ModTime: c.ModTime}
-	}
+	info, old := x.facts(n)
+	c = c.of(info, true)
 	t.save(n)
 	nd.changed = t.now
-	old := Content{ModTime: nd.mtime}
-	if nd.kind == File {
-		old.Size, old.Object, old.Manifest = nd.size, nd.object, nd.flags&fManifest != 0
+	if nd.kind == Dir {
+		x.dirs[nd.dir].mtime = c.ModTime
 	}
 	if c == old {
 		return nil
 	}
-	x.setBody(n, c)
-	t.set(n, keyContent, encodeContent(c, t.known(n, keyContent, fBodyMore)))
-	return nil
-}
-
-// known returns the value of a key when it holds more than this version knows,
-// for the new value to keep it.
-func (t *Tx) known(n Node, key string, more flags) loro.Value {
-	if t.x.at(n).flags&more == 0 {
-		return loro.Null()
+	x.resize(n, c.Size)
+	t.keep(n, info, c)
+	var prev loro.Value
+	if raw, _ := x.meta(n).Raw(keyContent); decodeContent(raw).more {
+		prev = raw.Value()
 	}
-	v, _ := t.x.meta(n).Get(key)
-	return v
+	t.set(n, keyContent, encodeContent(c, prev))
+	return nil
 }
 
 // SetModTime changes the modification time alone.
@@ -637,7 +661,7 @@ func (t *Tx) SetModTime(n Node, us int64) error {
 	if err != nil {
 		return err
 	}
-	c := t.x.entry(n).Content
+	_, c := t.x.facts(n)
 	c.ModTime = us
 	return t.SetContent(n, c)
 }
@@ -656,7 +680,7 @@ func (t *Tx) SetInfo(n Node, info Info) error {
 	if err := checkInfo(info); err != nil {
 		return err
 	}
-	old := x.entry(n).Info
+	old, c := x.facts(n)
 	if info.Kind != old.Kind {
 		return &factError{"kind", "cannot change from " + old.Kind.String() + " to " + info.Kind.String()}
 	}
@@ -670,15 +694,22 @@ func (t *Tx) SetInfo(n Node, info Info) error {
 		info.Changed = t.now
 	}
 	t.save(n)
-	t.putInfo(n, info)
-	old.Changed = info.Changed
-	if info == old {
+	x.at(n).changed = info.Changed
+	same := info
+	same.Changed = old.Changed
+	if same == old {
 		return nil
 	}
-	var kind string
-	if x.at(n).flags&fRare != 0 {
-		kind = x.rare[n].kind
+	raw, _ := x.meta(n).Raw(keyInfo)
+	prev, was := loro.Null(), decodeInfo(raw)
+	if was.more {
+		prev = raw.Value()
 	}
-	t.set(n, keyInfo, encodeInfo(info, kind, t.known(n, keyInfo, fInfoMore)))
+	if info.Kind == Symlink {
+		c.Size = int64(len(info.Target))
+		x.resize(n, c.Size)
+	}
+	t.keep(n, info, c)
+	t.set(n, keyInfo, encodeInfo(info, was.kindName, prev))
 	return nil
 }

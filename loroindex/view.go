@@ -3,12 +3,12 @@ package loroindex
 import (
 	"hash/maphash"
 
-	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex/loro"
 )
 
-// node is one slot of the view: everything stat needs, without pointers, so the
-// collector never scans a million of them.
+// node is one slot of the view: what finds and lists it, without pointers, so
+// the collector never scans a million of them. Its facts stay in the document,
+// which keeps them in fewer bytes, and are decoded when asked for.
 type node struct {
 	ctr        int32  // with peer, the tree id
 	peer       uint32 // index in view.peers
@@ -19,48 +19,30 @@ type node struct {
 	kind       Kind
 	flags      flags
 	dir        uint32 // index in view.dirs, of directories
-	mode       uint16
-	attrs      uint32
-	size       int64
-	mtime      int64
-	changed    int64
-	created    int64
-	object     objectid.ID
+	size       int64  // bytes, as counted in view.bytes
+	changed    int64  // microseconds since 1970: the last change seen by this index, 0 if none
 }
 
 type flags uint16
 
 const (
-	fPlaced   flags = 1 << iota // belongs to its parent's entries (perhaps merged into another)
-	fLinked                     // is in the parent's list and in the table of names
-	fVisible                    // is reachable from the root, and counted
-	fMerged                     // its entries are shown under view.merged[n]
-	fMerger                     // shows the entries of view.members[n] too
-	fAlias                      // shown under another name than the one in view.given
-	fGroup                      // one of several of one name: in view.groups
-	fRare                       // has an entry in view.rare
-	fInfoMore                   // info in the document holds keys unknown here
-	fBodyMore                   // content in the document holds keys unknown here
-	fManifest                   // the object is a manifest
-	fDead                       // the slot of a creation that was taken back
-	fInTx                       // saved or made by the open transaction
+	fPlaced  flags = 1 << iota // belongs to its parent's entries (perhaps merged into another)
+	fLinked                    // is in the parent's list and in the table of names
+	fVisible                   // is reachable from the root, and counted
+	fMerged                    // its entries are shown under view.merged[n]
+	fMerger                    // shows the entries of view.members[n] too
+	fAlias                     // shown under another name than the one in view.given
+	fGroup                     // one of several of one name: in view.groups
+	fDead                      // the slot of a creation that was taken back
+	fInTx                      // saved or made by the open transaction
 )
-
-// rare holds the facts few nodes have.
-type rare struct {
-	target   string
-	uid, gid int64
-	rdev     uint64
-	kind     string // as in the document, when it is none known here
-}
-
-var plain = rare{uid: -1, gid: -1}
 
 // dir is what a directory has beyond a node.
 type dir struct {
 	first, last Node
 	count       uint32
-	read        bool // its entries, and those of its members, are in the view
+	read        bool  // its entries, and those of its members, are in the view
+	mtime       int64 // microseconds since 1970
 }
 
 // nameKey is a name in a directory of the view.
@@ -96,8 +78,7 @@ type view struct {
 	settling bool                 // settle is at work
 	merged   map[Node]Node        // of fMerged: the directory that shows it
 	members  map[Node][]Node      // of fMerger: the directories it shows beside its own
-	rare     map[Node]rare
-	floating map[Node]struct{} // held, out of sight, under a directory the view does not know
+	floating map[Node]struct{}    // held, out of sight, under a directory the view does not know
 
 	files, folders int
 	bytes          int64
@@ -114,7 +95,6 @@ func (v *view) init() {
 		dirty:    make(map[nameKey]struct{}),
 		merged:   make(map[Node]Node),
 		members:  make(map[Node][]Node),
-		rare:     make(map[Node]rare),
 		floating: make(map[Node]struct{}),
 		dirs:     make([]dir, 1), // index 0: no directory
 		count:    1,              // NoNode
@@ -330,30 +310,6 @@ func (v *view) compactNames() {
 	}
 }
 
-// entry fills in what stat needs.
-func (v *view) entry(n Node) Entry {
-	nd := v.at(n)
-	e := Entry{
-		Node: n, Parent: nd.parent, Ino: v.ino(n), Name: v.nameOf(n),
-		Info: Info{
-			Kind: nd.kind, Mode: uint32(nd.mode), Attributes: nd.attrs,
-			Created: nd.created, Changed: nd.changed, UID: -1, GID: -1,
-		},
-		Content: Content{Size: nd.size, ModTime: nd.mtime, Object: nd.object, Manifest: nd.flags&fManifest != 0},
-	}
-	if nd.flags&fRare != 0 {
-		r := v.rare[n]
-		e.Target, e.UID, e.GID, e.Rdev = r.target, r.uid, r.gid, r.rdev
-	}
-	if nd.flags&fVisible == 0 {
-		e.Removed, e.Parent = true, NoNode
-	}
-	if nd.kind == Dir {
-		e.Children = int(v.dirs[nd.dir].count)
-	}
-	return e
-}
-
 // setVisible makes n and all below it visible or not, and counts them.
 func (v *view) setVisible(n Node, on bool) {
 	if v.at(n).flags&fVisible != 0 == on {
@@ -396,4 +352,13 @@ func (v *view) flip(n Node, nd *node, on bool) {
 			v.unread += d
 		}
 	}
+}
+
+// resize changes the size that a node is counted with.
+func (v *view) resize(n Node, size int64) {
+	nd := v.at(n)
+	if nd.flags&fVisible != 0 {
+		v.bytes += size - nd.size
+	}
+	nd.size = size
 }
