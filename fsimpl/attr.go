@@ -118,9 +118,17 @@ func (t *accessTimes) set(n Node, us int64) {
 	t.times[n] = us
 }
 
-// Statfs describes the volume.
+// Statfs describes the volume. The numbers of files and bytes are those of the
+// directories read so far; the first call has the rest read in the background.
 func (fs *FS) Statfs() Statfs {
 	const block = 4096
+	fs.counting.Do(func() {
+		fs.work.Go(func() {
+			if err := fs.index.LoadAll(fs.ctx); err != nil && fs.ctx.Err() == nil {
+				fs.log.Warn("the files of the mount cannot be counted", "error", err)
+			}
+		})
+	})
 	s := fs.index.Stats()
 	used := s.Bytes/block + int64(s.Files+s.Dirs)
 	return Statfs{

@@ -32,8 +32,8 @@ func (m *missing) Error() string {
 }
 
 // commitAndWait commits a file and returns when the commit survives the process.
-func (fs *FS) commitAndWait(ino *inode) error {
-	if err := fs.commit(ino); err != nil {
+func (fs *FS) commitAndWait(ctx context.Context, ino *inode) error {
+	if err := fs.commit(ctx, ino); err != nil {
 		return err
 	}
 	ino.mu.RLock()
@@ -47,8 +47,9 @@ func (fs *FS) commitAndWait(ino *inode) error {
 
 // commit turns what was written to a file into objects and one index operation, and
 // hands both to the queue. Without changes, or for an unlinked file, it does nothing.
-func (fs *FS) commit(ino *inode) error {
-	ctx, cancel := context.WithTimeout(fs.ctx, syncPatience)
+// ctx bounds only what has to be fetched.
+func (fs *FS) commit(ctx context.Context, ino *inode) error {
+	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
 	for {
 		if !ino.isChanged() || fs.isRemoved(ino.node) {
@@ -348,10 +349,10 @@ func (i *inode) putManifest(size int64) (id objectid.ID, isManifest bool, err er
 
 // commitAll commits every file that was written to. A failure of one does not keep
 // the others from it.
-func (fs *FS) commitAll() error {
+func (fs *FS) commitAll(ctx context.Context) error {
 	var errs []error
 	for _, ino := range fs.changedInodes(0) {
-		if err := fs.commitAndWait(ino); err != nil {
+		if err := fs.commitAndWait(ctx, ino); err != nil {
 			errs = append(errs, fs.fail("commit", ino.node, err))
 		}
 		fs.forget(ino)
@@ -389,7 +390,7 @@ func (fs *FS) commitLoop() {
 			return
 		}
 		for _, ino := range fs.changedInodes(commitAfter) {
-			if err := fs.commitAndWait(ino); err != nil {
+			if err := fs.commitAndWait(fs.ctx, ino); err != nil {
 				fs.log.Warn("a written file cannot be committed; it is tried again", "error", fs.fail("commit", ino.node, err))
 			}
 			fs.forget(ino)

@@ -269,7 +269,7 @@ func (f *File) Flush() error {
 }
 
 func (f *File) flush() error {
-	if err := f.fs.commitAndWait(f.inode); err != nil {
+	if err := f.fs.commitAndWait(f.fs.ctx, f.inode); err != nil {
 		return err
 	}
 	if f.fs.opts.Mode != Sync {

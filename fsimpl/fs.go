@@ -86,23 +86,24 @@ const (
 
 // FS is one mount.
 type FS struct {
-	opts    Options
-	log     *slog.Logger
-	index   *loroindex.Index
-	bucket  *bucket
-	journal *journal.Journal
-	cache   *chunkcache.Cache
-	staging *staging.Area
-	fetch   *transfer.Fetcher
-	queue   *transfer.Queue
-	opened  int64 // microseconds since 1970
-	notices []string
-	atimes  accessTimes
-	maxSize int64              // of a file
-	stop    context.CancelFunc // ends background work
-	ctx     context.Context    // of background work
-	work    sync.WaitGroup     // background work
-	offline bool               // opened without the store; written before work starts
+	opts     Options
+	log      *slog.Logger
+	index    *loroindex.Index
+	bucket   *bucket
+	journal  *journal.Journal
+	cache    *chunkcache.Cache
+	staging  *staging.Area
+	fetch    *transfer.Fetcher
+	queue    *transfer.Queue
+	opened   int64 // microseconds since 1970
+	notices  []string
+	atimes   accessTimes
+	maxSize  int64              // of a file
+	stop     context.CancelFunc // ends background work
+	ctx      context.Context    // of background work
+	work     sync.WaitGroup     // background work
+	counting sync.Once          // starts counting for Statfs
+	offline  bool               // opened without the store; written before work starts
 
 	mu     sync.RWMutex
 	inodes map[Node]*inode // open files, and closed ones whose last commit failed; guarded by mu
@@ -166,11 +167,7 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	if fs.staging, err = staging.Open(state.Staging(), fs.opts.ChunkSize); err != nil {
 		return err
 	}
-	fs.journal, err = journal.Open(state.Journal(), journal.Options{
-		Now:        fs.opts.Now,
-		BeforeSync: func() error { return fs.cache.SyncDirty() },
-	})
-	if err != nil {
+	if err := fs.openJournal(state.Journal()); err != nil {
 		return err
 	}
 	left, err := fs.journal.Load(ctx)
@@ -205,6 +202,27 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
 	}, left.Entries, left.Uploads)
 	return fs.keepLosers(merged)
+}
+
+// openJournal opens the journal. One that is damaged is set aside, for nobody can
+// work with it and nothing in it can be trusted, and the user is told.
+func (fs *FS) openJournal(path string) (err error) {
+	options := journal.Options{
+		Now:        fs.opts.Now,
+		BeforeSync: func() error { return fs.cache.SyncDirty() },
+	}
+	fs.journal, err = journal.Open(path, options)
+	if !errors.Is(err, journal.ErrDamaged) {
+		return err
+	}
+	aside, asideErr := journal.SetAside(path)
+	if asideErr != nil {
+		return errors.Join(err, asideErr)
+	}
+	fs.log.Error("the journal is damaged and was set aside", "error", err, "kept as", aside)
+	fs.notices = append(fs.notices, fmt.Sprintf("%v; it is kept as %s, and what was not uploaded yet when it broke is only in there", err, aside))
+	fs.journal, err = journal.Open(path, options)
+	return err
 }
 
 // load opens the index from the store or, when that cannot be reached, from what
@@ -250,7 +268,7 @@ func (fs *FS) Progress() transfer.Progress { return fs.queue.Progress() }
 // store, however long that takes. report, if not nil, is called with how far it is whenever
 // that changes. When ctx ends first, what is left stays in the journal.
 func (fs *FS) Drain(ctx context.Context, report func(transfer.Progress)) error {
-	return errors.Join(fs.commitAll(), fs.queue.Drain(ctx, report))
+	return errors.Join(fs.commitAll(ctx), fs.queue.Drain(ctx, report))
 }
 
 // LeftError is what Close returns when changes stayed in the journal: the next
@@ -269,7 +287,7 @@ func (e *LeftError) Error() string {
 // No other method may be called during or after it. With a ctx that has ended it writes
 // nothing to the store. A *LeftError says that changes stayed in the journal.
 func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
-	committed := fs.commitAll()
+	committed := fs.commitAll(ctx)
 	drained := fs.queue.Drain(ctx, report)
 	if drained == nil {
 		// The updates are in the store: a snapshot only saves time, so that a failure to

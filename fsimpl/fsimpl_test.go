@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -753,4 +755,23 @@ func TestConcurrentWritersOfOneFileAndOfMany(t *testing.T) {
 		require.Equal(t, bytes.Repeat([]byte{byte('a' + w)}, each), body[w*each:(w+1)*each])
 	}
 	require.Len(t, m.names("/"), 1+8*20)
+}
+
+func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	m.put("f", []byte("in the store"))
+	m.stop()
+	state, err := statedir.Open(m.data, "test")
+	require.NoError(t, err)
+	path := state.Journal()
+	require.NoError(t, state.Close())
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("damage"), 10_000), 0o600))
+	m.start()
+	require.Len(t, m.Notices(), 1)
+	require.Contains(t, m.Notices()[0], "damaged")
+	require.Equal(t, "in the store", string(m.get("/f")))
+	aside, err := filepath.Glob(path + ".damaged-*")
+	require.NoError(t, err)
+	require.NotEmpty(t, aside)
 }

@@ -95,7 +95,7 @@ func (fs *FS) release(ino *inode) error {
 	if !last {
 		return nil
 	}
-	err := fs.commitAndWait(ino)
+	err := fs.commitAndWait(fs.ctx, ino)
 	fs.forget(ino)
 	return err
 }
