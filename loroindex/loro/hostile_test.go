@@ -16,6 +16,15 @@ func seal(mode Mode, body []byte) []byte {
 	return sealEnvelope(append(newEnvelope(mode, len(body)), body...))
 }
 
+// snapshotOf makes a snapshot of its sections.
+func snapshotOf(parts ...[]byte) []byte {
+	var body []byte
+	for _, p := range parts {
+		body = append(binary.LittleEndian.AppendUint32(body, uint32(len(p))), p...)
+	}
+	return seal(ModeSnapshot, body)
+}
+
 func updatesOf(blocks ...[]byte) []byte {
 	var body []byte
 	for _, b := range blocks {
@@ -71,23 +80,16 @@ func TestSmallBlobsCannotMakeImportAllocateMuch(t *testing.T) {
 		return res
 	}()
 	bomb := func(n int) []byte { // a state section that inflates 255 times
-		w := newSSTWriter(0)
+		w := newSSTWriter(nil)
 		w.add([]byte{0x83, 1, 't'}, make([]byte, n))
 		return w.finish()
 	}
-	snapshot := func(parts ...[]byte) []byte {
-		var body []byte
-		for _, p := range parts {
-			body = append(binary.LittleEndian.AppendUint32(body, uint32(len(p))), p...)
-		}
-		return seal(ModeSnapshot, body)
-	}
-	empty, err := NewDoc(1).changeStore(nil, nil)
+	empty, err := NewDoc(1).changeStore(nil, nil, nil)
 	require.NoError(t, err)
 	cases := map[string][]byte{
 		"operations":    updatesOf(huge),
-		"state":         snapshot(empty, bomb(400<<20), nil),
-		"history":       snapshot(bomb(400<<20), nil, nil),
+		"state":         snapshotOf(empty, bomb(400<<20), nil),
+		"history":       snapshotOf(bomb(400<<20), nil, nil),
 		"oplog length":  seal(ModeSnapshot, []byte{255, 255, 255, 255}),
 		"block length":  seal(ModeUpdates, []byte{255, 255, 255, 255, 15, 1}),
 		"long varint":   seal(ModeUpdates, bytes.Repeat([]byte{0x80}, 30)),
@@ -160,18 +162,16 @@ func TestSnapshotsThatContradictThemselvesAreRefused(t *testing.T) {
 	d.Commit()
 	require.NoError(t, d.Map("m").Set("b", Int(1)))
 	d.Commit()
-	state, err := d.encodeState(d.s, nil, nil)
+	state, err := d.encodeState(nil, d.s, nil, nil)
 	require.NoError(t, err)
 	block := d.encodeOpen(0, 2)
 	key := append(binary.BigEndian.AppendUint64(nil, 1), 0, 0, 0, 0)
 	store := func(vv VersionVector, fr Frontiers, blockKey []byte) []byte {
-		w := newSSTWriter(0)
+		w := newSSTWriter(nil)
 		w.add(blockKey, block)
 		w.add([]byte("fr"), appendFrontiers(nil, fr))
 		w.add([]byte("vv"), appendVersionVector(nil, vv))
-		b, err := snapshotBlob(w.finish(), state, nil)
-		require.NoError(t, err)
-		return b
+		return snapshotOf(w.finish(), state, nil)
 	}
 	good := store(VersionVector{1: 2}, Frontiers{{1, 1}}, key)
 	same(t, d, load(t, good))
@@ -198,11 +198,10 @@ func TestSnapshotsThatContradictThemselvesAreRefused(t *testing.T) {
 
 func TestASnapshotWithoutStateIsReplayed(t *testing.T) {
 	d := filesDoc(t, 1, 50)
-	oplog, err := d.changeStore(nil, nil)
+	oplog, err := d.changeStore(nil, nil, nil)
 	require.NoError(t, err)
 	for _, state := range [][]byte{nil, []byte(stateOmitted)} {
-		blob, err := snapshotBlob(oplog, state, nil)
-		require.NoError(t, err)
+		blob := snapshotOf(oplog, state, nil)
 		same(t, d, load(t, blob))
 	}
 }

@@ -21,31 +21,53 @@ func (d *Doc) ExportSnapshot() ([]byte, error) {
 	if d.IsShallow() {
 		return d.shallowBlob(d.h.start, d.h.root, d.h.rootState)
 	}
-	oplog, err := d.changeStore(nil, nil)
+	out := newEnvelope(ModeSnapshot, d.historySize()+d.s.arena.live+1<<16)
+	out, err := section(out, func(out []byte) ([]byte, error) { return d.changeStore(out, nil, nil) })
 	if err != nil {
 		return nil, err
 	}
-	state, err := d.encodeState(d.s, nil, nil)
+	out, err = section(out, func(out []byte) ([]byte, error) { return d.encodeState(out, d.s, nil, nil) })
 	if err != nil {
 		return nil, err
 	}
-	return snapshotBlob(oplog, state, nil)
+	return sealEnvelope(append(out, 0, 0, 0, 0)), nil
 }
 
-func snapshotBlob(parts ...[]byte) ([]byte, error) {
-	n := 0
-	for _, p := range parts {
-		if len(p) > math.MaxUint32 {
-			return nil, fmt.Errorf("%w: snapshot section of %d bytes", ErrLimit, len(p))
+// section appends what f appends, after its length.
+func section(out []byte, f func([]byte) ([]byte, error)) ([]byte, error) {
+	at := len(out)
+	out, err := f(append(out, 0, 0, 0, 0))
+	if err != nil {
+		return nil, err
+	}
+	n := len(out) - at - 4
+	if n > math.MaxUint32 {
+		return nil, fmt.Errorf("%w: snapshot section of %d bytes", ErrLimit, n)
+	}
+	binary.LittleEndian.PutUint32(out[at:], uint32(n))
+	return out, nil
+}
+
+// bytesOf is for section: it appends b.
+func bytesOf(b []byte) func([]byte) ([]byte, error) {
+	return func(out []byte) ([]byte, error) { return append(out, b...), nil }
+}
+
+// historySize is about how large the history is when written.
+func (d *Doc) historySize() int {
+	size := 0
+	for i := range d.h.peers {
+		blocks := d.h.peers[i].blocks
+		for j := range blocks {
+			if ref := &blocks[j]; ref.sst == nil {
+				size += len(ref.raw)
+			} else if ref.off == 0 {
+				bl := &ref.sst.blocks[ref.blk]
+				size += int(bl.end - bl.off)
+			}
 		}
-		n += 4 + len(p)
 	}
-	out := newEnvelope(ModeSnapshot, n)
-	for _, p := range parts {
-		out = binary.LittleEndian.AppendUint32(out, uint32(len(p)))
-		out = append(out, p...)
-	}
-	return sealEnvelope(out), nil
+	return size
 }
 
 // ExportShallow returns, as mode 3, the state at a version and the history from
@@ -76,7 +98,7 @@ func (d *Doc) ExportShallow(at Frontiers) ([]byte, error) {
 		}
 	}
 	start[root.Peer] = root.Counter // the root itself is kept as history
-	rootState, err := d.encodeState(s, at, nil)
+	rootState, err := d.encodeState(nil, s, at, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +107,8 @@ func (d *Doc) ExportShallow(at Frontiers) ([]byte, error) {
 
 // shallowBlob writes a shallow snapshot that starts at start.
 func (d *Doc) shallowBlob(start VersionVector, root Frontiers, rootState []byte) ([]byte, error) {
-	oplog, err := d.changeStore(start, root)
+	out := newEnvelope(ModeSnapshot, len(rootState)+1<<16)
+	out, err := section(out, func(out []byte) ([]byte, error) { return d.changeStore(out, start, root) })
 	if err != nil {
 		return nil, err
 	}
@@ -93,33 +116,31 @@ func (d *Doc) shallowBlob(start VersionVector, root Frontiers, rootState []byte)
 	for p, end := range d.Version() {
 		ops += int(end - start[p])
 	}
-	state := []byte(stateOmitted)
+	state := bytesOf([]byte(stateOmitted))
 	if ops > replayBelow {
-		if state, err = d.encodeState(d.s, nil, rootState); err != nil {
-			return nil, err
-		}
+		state = func(out []byte) ([]byte, error) { return d.encodeState(out, d.s, nil, rootState) }
 	} else if err := d.supported(); err != nil {
 		return nil, err
 	}
-	return snapshotBlob(oplog, state, rootState)
+	if out, err = section(out, state); err != nil {
+		return nil, err
+	}
+	if out, err = section(out, bytesOf(rootState)); err != nil {
+		return nil, err
+	}
+	return sealEnvelope(out), nil
 }
 
-// changeStore writes the history section, from start on.
-func (d *Doc) changeStore(start VersionVector, root Frontiers) ([]byte, error) {
+// changeStore appends the history section, from start on.
+func (d *Doc) changeStore(out []byte, start VersionVector, root Frontiers) ([]byte, error) {
 	if len(d.h.heads) == 0 {
 		// Even an empty document's history is not an empty section.
-		w := newSSTWriter(0)
+		w := newSSTWriter(out)
 		w.add([]byte("fr"), appendFrontiers(nil, nil))
 		w.add([]byte("vv"), appendVersionVector(nil, nil))
 		return w.finish(), nil
 	}
-	size := 0
-	for i := range d.h.peers {
-		for j := range d.h.peers[i].blocks {
-			size += len(d.h.peers[i].blocks[j].raw) + int(d.h.peers[i].blocks[j].n)
-		}
-	}
-	w := storeWriter{w: newSSTWriter(size)}
+	w := storeWriter{w: newSSTWriter(out)}
 	w.meta = append(w.meta, storeMeta{"fr", appendFrontiers(nil, d.Frontiers())})
 	if root != nil {
 		w.meta = append(w.meta, storeMeta{"sf", appendFrontiers(nil, root)}, storeMeta{"sv", appendVersionVector(nil, start)})

@@ -223,6 +223,7 @@ func (t *sstable) scan(from, to int, bud *budget, f func(key, val []byte) error)
 // sstWriter builds a section. Keys must be added in strictly increasing order.
 type sstWriter struct {
 	out    []byte
+	base   int // where in out the section begins
 	meta   []byte
 	blocks uint32
 	data   []byte // entries of the open block
@@ -232,11 +233,10 @@ type sstWriter struct {
 	lz     deflater
 }
 
-// newSSTWriter returns a writer that appends to out, where the section begins
-// at its present end.
-func newSSTWriter(sizeHint int) *sstWriter {
-	w := &sstWriter{out: make([]byte, 0, sizeHint+64)}
-	w.out = append(append(w.out, sstMagic...), 0)
+// newSSTWriter returns a writer that appends a section to out.
+func newSSTWriter(out []byte) *sstWriter {
+	w := &sstWriter{base: len(out)}
+	w.out = append(append(out, sstMagic...), 0)
 	return w
 }
 
@@ -288,7 +288,7 @@ func (w *sstWriter) block(body, first, last []byte, flags byte) {
 		flags |= sstLZ4
 	}
 	w.out = binary.LittleEndian.AppendUint32(w.out, checksum(w.out[start:]))
-	w.blockMeta(uint32(start), first, last, flags)
+	w.blockMeta(uint32(start-w.base), first, last, flags)
 }
 
 func (w *sstWriter) blockMeta(off uint32, first, last []byte, flags byte) {
@@ -309,16 +309,16 @@ func (w *sstWriter) copyBlock(t *sstable, i int) {
 	bl := &t.blocks[i]
 	start := len(w.out)
 	w.out = append(w.out, t.b[bl.off:bl.end+4]...)
-	w.blockMeta(uint32(start), bl.first, bl.last, bl.flags)
+	w.blockMeta(uint32(start-w.base), bl.first, bl.last, bl.flags)
 }
 
-// finish returns the section: nothing at all when no pair was added.
+// finish returns out with the section: nothing at all when no pair was added.
 func (w *sstWriter) finish() []byte {
 	w.flush()
 	if w.blocks == 0 {
-		return nil
+		return w.out[:w.base]
 	}
-	metaOff := uint32(len(w.out))
+	metaOff := uint32(len(w.out) - w.base)
 	w.out = binary.LittleEndian.AppendUint32(w.out, w.blocks)
 	w.out = append(w.out, w.meta...)
 	w.out = binary.LittleEndian.AppendUint32(w.out, checksum(w.meta))

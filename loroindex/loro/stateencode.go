@@ -9,17 +9,17 @@ import (
 	"slices"
 )
 
-// encodeState writes a state section. root, if not nil, makes it the state at
+// encodeState appends a state section. root, if not nil, makes it the state at
 // the root of a shallow snapshot, which names its version. over, if not nil, is
 // such a root section that the result will be laid over: entries equal to those
 // there are left out.
-func (d *Doc) encodeState(s *state, root Frontiers, over []byte) ([]byte, error) {
+func (d *Doc) encodeState(out []byte, s *state, root Frontiers, over []byte) ([]byte, error) {
 	for id, o := range s.others {
 		if o.dirty {
 			return nil, fmt.Errorf("%w: %v", ErrUnsupportedContainer, id)
 		}
 	}
-	e := stateEncoder{d: d, s: s, w: newSSTWriter(s.arena.live)}
+	e := stateEncoder{d: d, s: s, w: newSSTWriter(out)}
 	if over != nil {
 		if err := e.loadBase(over); err != nil {
 			return nil, err

@@ -150,7 +150,7 @@ func TestSSTables(t *testing.T) {
 		}
 		pairs = append(pairs, pair{k, v})
 	}
-	w := newSSTWriter(0)
+	w := newSSTWriter(nil)
 	for _, p := range pairs {
 		w.add(p.k, p.v)
 	}
@@ -169,7 +169,7 @@ func TestSSTables(t *testing.T) {
 	}
 	check(tab)
 	// Every other block taken over as it is.
-	w = newSSTWriter(0)
+	w = newSSTWriter(nil)
 	for i := range tab.blocks {
 		if i%2 == 0 {
 			w.copyBlock(tab, i)
@@ -196,7 +196,7 @@ func TestSSTables(t *testing.T) {
 	tab, err = openSSTable(nil)
 	require.NoError(t, err)
 	require.Empty(t, tab.blocks)
-	require.Empty(t, newSSTWriter(0).finish())
+	require.Empty(t, newSSTWriter(nil).finish())
 }
 
 func TestIDsAndVersions(t *testing.T) {
