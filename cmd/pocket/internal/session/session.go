@@ -52,9 +52,19 @@ type Session struct {
 	last    transfer.Progress // what it said last; guarded by mu
 }
 
-// rootMode is the mode of a root directory that nobody has set: what is in a mount is
-// its owner's business. ~/.ssh and ~/.gnupg want it so.
-const rootMode = 0o700
+// rootMode is the mode of a root directory that nobody has set: that of the directory it
+// is mounted over, as the user made it, or else what a new directory would get. A mount of
+// root's is open to others as far as modes allow; any other is its owner's alone anyway, and
+// programs that check (gpg) want to see so.
+func rootMode(path string) uint32 {
+	if there, err := os.Stat(path); err == nil && there.IsDir() {
+		return uint32(there.Mode().Perm())
+	}
+	if os.Geteuid() == 0 {
+		return 0o755
+	}
+	return 0o700
+}
 
 // openFilesWait is how long programs have at the end to close what they have open.
 const openFilesWait = 3 * time.Second
@@ -114,7 +124,7 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	s.fs, err = fsimpl.Open(ctx, fsimpl.Options{
 		Name: m.Name, Store: s.store, State: s.state, Mode: mode(m.Mode),
 		ChunkSize: m.ChunkSize, CacheSize: m.CacheSize, Device: device(),
-		UID: owner.UID, GID: owner.GID, RootMode: rootMode, Log: s.log,
+		UID: owner.UID, GID: owner.GID, RootMode: rootMode(m.Path), Log: s.log,
 	})
 	if err != nil {
 		return err
