@@ -32,6 +32,7 @@ func (d *Doc) load(sec sections) (ImportStatus, error) {
 		return ImportStatus{}, err
 	}
 
+	old, waiting := *d, d.pending.all()
 	d.self, d.s, d.h = fresh.self, fresh.s, fresh.h
 	var status ImportStatus
 	for i := range d.h.peers {
@@ -41,28 +42,33 @@ func (d *Doc) load(sec sections) (ImportStatus, error) {
 		}
 	}
 	status.Touched.All = true
-	return status, d.retryPending(&status)
+	if err := d.retryPending(waiting, &status); err != nil {
+		*d = old
+		d.pending = pendingSet{}
+		for _, w := range waiting {
+			d.pending.add(w)
+		}
+		return ImportStatus{}, err
+	}
+	return status, nil
 }
 
-// retryPending applies what waited for a snapshot that was just loaded.
-func (d *Doc) retryPending(status *ImportStatus) error {
-	if len(d.pending.by) == 0 {
+// retryPending applies what waited for the snapshot that was just loaded.
+func (d *Doc) retryPending(waiting []pendingChange, status *ImportStatus) error {
+	if len(waiting) == 0 {
 		return nil
 	}
 	in := importer{d: d}
-	for _, list := range d.pending.by {
-		for _, w := range list {
-			if p, ok := d.s.peers.find(w.b.peer()); !ok || w.change().end > d.h.end(p) {
-				in.changes = append(in.changes, w.incoming)
-			}
+	for _, w := range waiting {
+		// What depends on history before a shallow start can never be applied.
+		if p, ok := d.s.peers.find(w.b.peer()); (!ok || w.change().end > d.h.end(p)) && !in.beforeShallowRoot(&w.incoming) {
+			in.changes = append(in.changes, w.incoming)
 		}
 	}
 	d.pending = pendingSet{}
 	more, err := in.run()
 	if err != nil {
-		// What waited can never be applied here; the snapshot itself is fine.
-		d.pending = pendingSet{}
-		return nil
+		return err
 	}
 	for p, s := range more.Applied {
 		status.Applied = extend(status.Applied, p, s.Start, s.End)

@@ -1,7 +1,7 @@
 package loro
 
 import (
-	"cmp"
+	"container/heap"
 	"slices"
 )
 
@@ -11,11 +11,25 @@ type pendingChange struct {
 	missing ID
 }
 
-// pendingSet holds the changes that wait, by the peer they wait for, sorted by
-// the missing counter, largest first.
+// pendingSet holds the changes that wait, by the peer they wait for.
 type pendingSet struct {
-	by   map[PeerID][]pendingChange
+	by   map[PeerID]*pendingHeap
 	seen map[pendingKey]struct{}
+}
+
+// pendingHeap has the change with the smallest missing counter first.
+type pendingHeap []pendingChange
+
+func (h pendingHeap) Len() int           { return len(h) }
+func (h pendingHeap) Less(i, j int) bool { return h[i].missing.Counter < h[j].missing.Counter }
+func (h pendingHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *pendingHeap) Push(x any)        { *h = append(*h, x.(pendingChange)) }
+func (h *pendingHeap) Pop() any {
+	last := len(*h) - 1
+	w := (*h)[last]
+	(*h)[last] = pendingChange{}
+	*h = (*h)[:last]
+	return w
 }
 
 type pendingKey struct {
@@ -31,7 +45,7 @@ func (w *pendingChange) key() pendingKey {
 // add keeps a change, with bytes of its own, unless it waits already.
 func (s *pendingSet) add(w pendingChange) bool {
 	if s.by == nil {
-		s.by = make(map[PeerID][]pendingChange)
+		s.by = make(map[PeerID]*pendingHeap)
 		s.seen = make(map[pendingKey]struct{})
 	}
 	k := w.key()
@@ -40,9 +54,12 @@ func (s *pendingSet) add(w pendingChange) bool {
 	}
 	s.seen[k] = struct{}{}
 	w.b = w.b.keep()
-	list := s.by[w.missing.Peer]
-	i, _ := slices.BinarySearchFunc(list, w.missing.Counter, func(x pendingChange, c int32) int { return cmp.Compare(c, x.missing.Counter) })
-	s.by[w.missing.Peer] = slices.Insert(list, i, w)
+	h := s.by[w.missing.Peer]
+	if h == nil {
+		h = &pendingHeap{}
+		s.by[w.missing.Peer] = h
+	}
+	heap.Push(h, w)
 	return true
 }
 
@@ -64,35 +81,43 @@ func (s *pendingSet) has(c *incoming) bool {
 	return ok
 }
 
+// take removes and returns the changes that waited for operations of a peer
+// below end.
+func (s *pendingSet) take(peer PeerID, end int32) (out []pendingChange) {
+	h := s.by[peer]
+	for h != nil && h.Len() > 0 && (*h)[0].missing.Counter < end {
+		w := heap.Pop(h).(pendingChange)
+		delete(s.seen, w.key())
+		out = append(out, w)
+	}
+	if h != nil && h.Len() == 0 {
+		delete(s.by, peer)
+	}
+	return out
+}
+
 // remove takes back an add.
 func (s *pendingSet) remove(w *pendingChange) {
 	k := w.key()
-	if _, ok := s.seen[k]; !ok {
+	h := s.by[w.missing.Peer]
+	if _, ok := s.seen[k]; !ok || h == nil {
+		return
+	}
+	i := slices.IndexFunc(*h, func(x pendingChange) bool { return x.key() == k })
+	if i < 0 {
 		return
 	}
 	delete(s.seen, k)
-	list := s.by[w.missing.Peer]
-	s.by[w.missing.Peer] = slices.DeleteFunc(list, func(x pendingChange) bool { return x.key() == k })
+	heap.Remove(h, i)
+	if h.Len() == 0 {
+		delete(s.by, w.missing.Peer)
+	}
 }
 
-// take removes and returns the changes that waited for operations of a peer
-// below end.
-func (s *pendingSet) take(peer PeerID, end int32) []pendingChange {
-	list := s.by[peer]
-	n := len(list)
-	for n > 0 && list[n-1].missing.Counter < end {
-		n--
-		delete(s.seen, list[n].key())
-	}
-	if n == len(list) {
-		return nil
-	}
-	out := slices.Clone(list[n:])
-	clear(list[n:])
-	if n == 0 {
-		delete(s.by, peer)
-	} else {
-		s.by[peer] = list[:n]
+// all returns the changes that wait, in no particular order.
+func (s *pendingSet) all() (out []pendingChange) {
+	for _, h := range s.by {
+		out = append(out, *h...)
 	}
 	return out
 }
@@ -101,11 +126,8 @@ func (s *pendingSet) take(peer PeerID, end int32) []pendingChange {
 // they depend on. They are in no export: keep the received bytes until applied.
 func (d *Doc) Pending() map[PeerID]Span {
 	out := make(map[PeerID]Span)
-	for _, list := range d.pending.by {
-		for i := range list {
-			w := &list[i]
-			extend(out, w.b.peer(), w.from, w.change().end)
-		}
+	for _, w := range d.pending.all() {
+		extend(out, w.b.peer(), w.from, w.change().end)
 	}
 	return out
 }
