@@ -356,4 +356,3 @@ func (b *changeBlock) decodeCIDs(raw []byte) error {
 	}
 	return c.done("change block containers")
 }
-
