@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -74,8 +75,15 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 		}
 	}
 	l.out.Fresh = !l.x.schema
+	if l.bytes > largeLoad {
+		// What was read is garbage now, up to as much as the index itself.
+		debug.FreeOSMemory()
+	}
 	return l.out, nil
 }
+
+// largeLoad is how many bytes a Load reads before it is worth a collection.
+const largeLoad = 16 << 20
 
 // loading is a Load under way.
 type loading struct {
@@ -88,6 +96,7 @@ type loading struct {
 	keeps map[string]bool // keys of local copies that can be read
 	sound int             // snapshots that could be read
 	since time.Time       // snapshots older than this are included in the head's
+	bytes int             // size of all that was imported
 }
 
 func (l *loading) start() error {
@@ -102,6 +111,7 @@ func (l *loading) start() error {
 
 // take imports a blob.
 func (l *loading) take(blob []byte) error {
+	l.bytes += len(blob)
 	if l.live {
 		c, err := l.x.Import(blob)
 		l.out.Changes.add(c)
@@ -146,7 +156,8 @@ func (l *loading) fromLocal() error {
 		}
 	}
 	slices.SortStableFunc(snapshots, func(a, b kept) int { return int(operations(b.end) - operations(a.end)) })
-	for _, s := range snapshots {
+	for i, s := range snapshots {
+		snapshots[i].body = nil
 		if !l.x.doc.Version().Covers(s.end) {
 			if err := l.take(s.body); err != nil {
 				l.damaged(&KeyError{"import the copy of", ObjectKey(s.id), err})
