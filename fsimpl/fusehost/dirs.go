@@ -29,7 +29,7 @@ func (h *host) Opendir(path string) (errc int, fh uint64) {
 }
 
 // Readdir gives out the entries from an offset on: "." has 0, ".." 1 and the n-th
-// entry 2+n. The entries are those there were when the directory was opened or
+// entry 2+n. WinFsp wants all of them at once, without offsets. The entries are those there were when the directory was opened or
 // rewound, so that none is given twice or missed while others come and go.
 func (h *host) Readdir(path string, fill func(name string, stat *fuse.Stat_t, offset int64) bool, offset int64, fh uint64) (errc int) {
 	if !h.enter() {
@@ -51,7 +51,13 @@ func (h *host) Readdir(path string, fill func(name string, stat *fuse.Stat_t, of
 	return h.errno(h.list(d, fill, offset))
 }
 
-func (h *host) list(d *handle, give func(name string, stat *fuse.Stat_t, offset int64) bool, offset int64) error {
+func (h *host) list(d *handle, take func(name string, stat *fuse.Stat_t, offset int64) bool, offset int64) error {
+	give := func(name string, stat *fuse.Stat_t, next int64) bool {
+		if readdirWhole {
+			next = 0
+		}
+		return take(name, stat, next)
+	}
 	var stat fuse.Stat_t
 	if offset <= 0 {
 		a, err := h.fs.Stat(d.node)

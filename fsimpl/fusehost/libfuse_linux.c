@@ -76,7 +76,7 @@ static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
 		return 0;
 	if (n == -1)
 	{
-		if (err == ENODEV) // unmounted, or aborted
+		if (err == ENODEV || err == ECONNABORTED) // unmounted, aborted
 		{
 			lib.session_exit(session);
 			return 0;

@@ -98,7 +98,7 @@ func (m *Mounted) serve(server *fuse.FileSystemHost, path string, args []string)
 	defer close(m.done)
 	ok, err := run(server, path, args)
 	if err == nil && !ok {
-		err = errors.New("it could not be started, or ended with an error: the lines above, if any, tell more")
+		err = errors.New("FUSE did not start it, or broke off: the lines above, if there are any, say why")
 	}
 	if err != nil {
 		err = fmt.Errorf("mount %s: %w", m.point.path, err)

@@ -15,6 +15,8 @@ const (
 	modesExist = false
 	// A listing has all that a look at each entry would tell.
 	readdirPlus = true
+	// WinFsp fetches a listing in one call.
+	readdirWhole = true
 	// 1601-01-02 in microseconds since 1970. Windows programs set times near its zero, 1601-01-01,
 	// to say "leave as it is".
 	earliest = -11644387200_000000
