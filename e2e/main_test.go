@@ -75,10 +75,8 @@ func run(m *testing.M) (code int, err error) {
 		}
 	}()
 	cannotMount = whyNoMounts()
-	if program = os.Getenv("POCKET_E2E_BINARY"); program == "" {
-		if program, err = build("pocket"); err != nil {
-			return 1, err
-		}
+	if program, err = pocketProgram(); err != nil {
+		return 1, err
 	}
 	return m.Run(), nil
 }
@@ -87,6 +85,24 @@ func isSet(name string) bool {
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
 	return set
+}
+
+// pocketProgram builds pocket or takes the one that is given. It is in scratch either way: that
+// is how guard knows its processes.
+func pocketProgram() (string, error) {
+	given := os.Getenv("POCKET_E2E_BINARY")
+	if given == "" {
+		return build("pocket")
+	}
+	body, err := os.ReadFile(given)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(scratch, "bin", "pocket"+exeSuffix)
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	return path, os.WriteFile(path, body, 0o755)
 }
 
 // build builds a program of cmd.

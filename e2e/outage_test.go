@@ -180,6 +180,30 @@ func dirNames(t *testing.T, dir string) (names []string) {
 	return names
 }
 
+// A machine that saw the bucket once, while it was still empty, has what it wrote since
+// after kill -9 and a start without the store.
+func TestStoreGoesAwayBeforeFirstUpload(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	config := []string{b.storage("store"), mountTable("files", "store")}
+	p := m.up(config...)
+	b.Stop()
+	writeTree(t, p.at("files"), 17, 30)
+	want := readTree(t, p.at("files"))
+	p.kill()
+	p = m.restart()
+	sameTree(t, want, readTree(t, p.at("files")))
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	p = newMachine(t).up(config...)
+	sameTree(t, want, readTree(t, p.at("files")))
+	p.stop()
+}
+
 // Uploads go on after a stop that waits for the store.
 func TestStopWaitsForStore(t *testing.T) {
 	needMounts(t)
