@@ -19,7 +19,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -171,28 +170,46 @@ func (r *report) json(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// table prints the targets beside each other and how they compare with the first.
+// table prints the targets beside each other, and how fast the last is compared with
+// the first.
 func (r *report) table(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %s, %d CPUs, median of %d runs\n\n", r.When.Format("2006-01-02 15:04"), r.System, r.CPUs, r.Runs)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\t%s\t\t\n", strings.Join(r.Targets, "\t"))
+	base, last := r.Targets[0], r.Targets[len(r.Targets)-1]
+	lines := [][]string{append(append([]string{"", ""}, r.Targets...), "speed of "+base)}
 	for _, m := range r.Rows {
-		fmt.Fprintf(t, "%s\t", m.Name)
+		line := []string{m.Name, m.Unit}
 		for _, target := range r.Targets {
 			if v, ok := m.Values[target]; ok {
-				fmt.Fprintf(t, "%s\t", number(v))
+				line = append(line, number(v))
 			} else {
-				fmt.Fprint(t, "-\t")
+				line = append(line, "-")
 			}
 		}
-		base, last := m.Values[r.Targets[0]], m.Values[r.Targets[len(r.Targets)-1]]
-		ratio := ""
-		if base > 0 && last > 0 {
-			ratio = fmt.Sprintf("x %.2f", last/base)
+		speed := "-"
+		if b, l := m.Values[base], m.Values[last]; b > 0 && l > 0 {
+			if !m.MoreIsBetter {
+				b, l = l, b
+			}
+			speed = fmt.Sprintf("%.0f %%", 100*l/b)
 		}
-		fmt.Fprintf(t, "%s\t%s\t\n", m.Unit, ratio)
+		lines = append(lines, append(line, speed))
 	}
-	return t.Flush()
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for _, line := range lines {
+		text := fmt.Sprintf("%-*s  %-*s", widths[0], line[0], widths[1], line[1])
+		for i, cell := range line[2:] {
+			text += fmt.Sprintf("  %*s", widths[i+2], cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(text, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // number shows three digits, or all before the point.

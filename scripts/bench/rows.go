@@ -36,10 +36,10 @@ const (
 
 var rows = []row{
 	{"create+write+close 1,000 x 4 KiB, 1 writer", "files/s", true, func(_ target, dir string) (float64, error) { return create(dir, 1) }},
-	{"the same, 16 writers", "files/s", true, func(_ target, dir string) (float64, error) { return create(dir, 16) }},
-	{"the same, 1 writer, until all is in the store", "s", false, createAndStore},
+	{"create+write+close 1,000 x 4 KiB, 16 writers", "files/s", true, func(_ target, dir string) (float64, error) { return create(dir, 16) }},
+	{"create 1,000 x 4 KiB until all is in the store", "s", false, createAndStore},
 	{"stat of 10,000 files after a restart", "stat/s", true, func(t target, dir string) (float64, error) { return statAll(t, dir, false) }},
-	{"the same again", "stat/s", true, func(t target, dir string) (float64, error) { return statAll(t, dir, true) }},
+	{"stat of 10,000 files again", "stat/s", true, func(t target, dir string) (float64, error) { return statAll(t, dir, true) }},
 	{"ls -l of 10,000 files after a restart", "s", false, listLong},
 	{"write 512 MiB, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, false) }},
 	{"write 512 MiB, fsync, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, true) }},
