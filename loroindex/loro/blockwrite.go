@@ -9,15 +9,10 @@ import (
 // blockWriter encodes one change block. Changes are opened with change, then
 // filled with operations; finish returns the bytes.
 type blockWriter struct {
-	peer    PeerID
 	ctr     int32
-	peers   []PeerID
-	peerIdx map[PeerID]uint32
-	keys    []string
-	keyIdx  map[string]uint32
-	cids    []byte
-	cidIdx  map[ContainerID]uint32
-	ncids   uint32
+	peers   registry[PeerID] // the block's own first
+	keys    registry[string]
+	cids    registry[ContainerID]
 	changes []outChange
 	rows    []outRow
 	vals    []byte // payloads of all rows but tree moves
@@ -57,54 +52,67 @@ const (
 )
 
 func newBlockWriter(peer PeerID, ctr int32) *blockWriter {
-	w := &blockWriter{
-		peer: peer, ctr: ctr,
-		peerIdx: make(map[PeerID]uint32),
-		keyIdx:  make(map[string]uint32),
-		cidIdx:  make(map[ContainerID]uint32),
-	}
+	w := &blockWriter{ctr: ctr}
 	w.peerOf(peer)
 	return w
 }
 
-func (w *blockWriter) peerOf(p PeerID) uint32 {
-	i, ok := w.peerIdx[p]
-	if !ok {
-		i = uint32(len(w.peers))
-		w.peers = append(w.peers, p)
-		w.peerIdx[p] = i
-	}
-	return i
+// registry numbers distinct things in the order they are first used.
+type registry[K comparable] struct {
+	list []K
+	idx  map[K]uint32 // once there are more than a few
 }
 
-func (w *blockWriter) key(k string) uint32 {
-	i, ok := w.keyIdx[k]
-	if !ok {
-		i = uint32(len(w.keys))
-		w.keys = append(w.keys, k)
-		w.keyIdx[k] = i
-	}
-	return i
-}
-
-func (w *blockWriter) cid(id ContainerID) uint32 {
-	i, ok := w.cidIdx[id]
-	if ok {
+func (r *registry[K]) number(k K) uint32 {
+	if r.idx == nil {
+		for i := range r.list {
+			if r.list[i] == k {
+				return uint32(i)
+			}
+		}
+	} else if i, ok := r.idx[k]; ok {
 		return i
 	}
-	i = w.ncids
-	w.ncids++
-	w.cidIdx[id] = i
-	w.cids = append(w.cids, 4)
-	if id.Root {
-		w.cids = append(w.cids, 1, byte(id.Type), 0)
-		w.cids = appendVarint(w.cids, int64(w.key(id.Name)))
-	} else {
-		w.cids = append(w.cids, 0, byte(id.Type))
-		w.cids = appendUvarint(w.cids, uint64(w.peerOf(id.ID.Peer)))
-		w.cids = appendVarint(w.cids, int64(id.ID.Counter))
+	i := uint32(len(r.list))
+	r.list = append(r.list, k)
+	if r.idx != nil {
+		r.idx[k] = i
+	} else if len(r.list) > 16 {
+		r.idx = make(map[K]uint32)
+		for i, k := range r.list {
+			r.idx[k] = uint32(i)
+		}
 	}
 	return i
+}
+
+func (w *blockWriter) peerOf(p PeerID) uint32 { return w.peers.number(p) }
+
+func (w *blockWriter) key(k string) uint32 { return w.keys.number(k) }
+
+func (w *blockWriter) cid(id ContainerID) uint32 {
+	if id.Root {
+		w.key(id.Name)
+	} else {
+		w.peerOf(id.ID.Peer)
+	}
+	return w.cids.number(id)
+}
+
+// appendCIDs encodes the containers, whose names and peers are registered.
+func (w *blockWriter) appendCIDs(b []byte) []byte {
+	b = appendUvarint(b, uint64(len(w.cids.list)))
+	for _, id := range w.cids.list {
+		if id.Root {
+			b = append(b, 4, 1, byte(id.Type), 0)
+			b = appendVarint(b, int64(w.key(id.Name)))
+		} else {
+			b = append(b, 4, 0, byte(id.Type))
+			b = appendUvarint(b, uint64(w.peerOf(id.ID.Peer)))
+			b = appendVarint(b, int64(id.ID.Counter))
+		}
+	}
+	return b
 }
 
 // change begins a change, or continues the last one where nothing is lost by
@@ -121,10 +129,9 @@ func (w *blockWriter) change(c outChange) {
 	w.size += 8 + len(c.msg) + 8*len(c.deps)
 }
 
-// mapSet writes an operation that sets a key; val appends the nested value.
-func (w *blockWriter) mapSet(cid, key uint32, val func([]byte) []byte) {
-	start := len(w.vals)
-	w.vals = val(w.vals)
+// mapSet writes an operation that sets a key to the nested value the caller
+// appended to vals from start on.
+func (w *blockWriter) mapSet(cid, key uint32, start int) {
 	w.rows = append(w.rows, outRow{cid: cid, prop: int32(key), n: 1, tag: tagLoroValue, val: int32(len(w.vals) - start)})
 	w.size += mapOpSize
 }
@@ -143,10 +150,9 @@ func (w *blockWriter) treeMove(cid uint32, target, parent ID, root bool, pos str
 	w.size += treeOpSize
 }
 
-// other writes an operation of another kind whose payload val appends.
-func (w *blockWriter) other(cid uint32, prop int32, tag byte, n int32, val func([]byte) []byte) {
-	start := len(w.vals)
-	w.vals = val(w.vals)
+// other writes an operation of another kind, whose payload the caller appended
+// to vals from start on.
+func (w *blockWriter) other(cid uint32, prop int32, tag byte, n int32, start int) {
 	w.rows = append(w.rows, outRow{cid: cid, prop: prop, n: n, tag: tag, val: int32(len(w.vals) - start)})
 	w.size += 8 + len(w.vals) - start
 }
@@ -179,7 +185,7 @@ func (w *blockWriter) finish() []byte {
 			rest = rest[r.val:]
 			continue
 		}
-		values = appendUvarint(values, uint64(w.peerIdx[r.target.Peer]))
+		values = appendUvarint(values, uint64(w.peerOf(r.target.Peer)))
 		values = appendUvarint(values, uint64(r.target.Counter))
 		at := 0
 		if !r.trash() {
@@ -191,7 +197,7 @@ func (w *blockWriter) finish() []byte {
 			continue
 		}
 		values = append(values, 0)
-		values = appendUvarint(values, uint64(w.peerIdx[r.parent.Peer]))
+		values = appendUvarint(values, uint64(w.peerOf(r.parent.Peer)))
 		values = appendUvarint(values, uint64(r.parent.Counter))
 	}
 
@@ -201,7 +207,7 @@ func (w *blockWriter) finish() []byte {
 	for _, c := range w.changes {
 		total += c.n
 	}
-	out := make([]byte, 0, len(header)+len(meta)+len(w.cids)+len(values)+256)
+	out := make([]byte, 0, len(header)+len(meta)+12*len(w.cids.list)+8*len(w.rows)+len(values)+256)
 	out = appendUvarint(out, uint64(w.ctr))
 	out = appendUvarint(out, uint64(total))
 	out = appendUvarint(out, uint64(first.lam))
@@ -209,23 +215,29 @@ func (w *blockWriter) finish() []byte {
 	out = appendUvarint(out, uint64(len(w.changes)))
 	out = appendBytes(out, header)
 	out = appendBytes(out, meta)
-	out = appendBytes(out, append(appendUvarint(nil, uint64(w.ncids)), w.cids...))
-	var keys []byte
-	for _, k := range w.keys {
-		keys = appendBytes(keys, k)
+	out = appendBytes(out, w.appendCIDs(nil))
+	n := 0
+	for _, k := range w.keys.list {
+		n += uvarintLen(uint64(len(k))) + len(k)
 	}
-	out = appendBytes(out, keys)
-	var pos []byte
+	out = appendUvarint(out, uint64(n))
+	for _, k := range w.keys.list {
+		out = appendBytes(out, k)
+	}
 	if len(positions) > 0 {
-		pos = appendPositions(nil, positions)
+		out = appendBytes(out, appendPositions(nil, positions))
+	} else {
+		out = append(out, 0)
 	}
-	out = appendBytes(out, pos)
-	ops := []byte{1, 4}
-	ops = appendBytes(ops, cid.finish())
-	ops = appendBytes(ops, prop.finish())
-	ops = appendBytes(ops, tag.finish())
-	ops = appendBytes(ops, length.finish())
-	out = appendBytes(out, ops)
+	cols := [4][]byte{cid.finish(), prop.finish(), tag.finish(), length.finish()}
+	n = 2
+	for _, c := range cols {
+		n += uvarintLen(uint64(len(c))) + len(c)
+	}
+	out = append(appendUvarint(out, uint64(n)), 1, 4)
+	for _, c := range cols {
+		out = appendBytes(out, c)
+	}
 	out = appendBytes(out, w.delRows())
 	return appendBytes(out, values)
 }
@@ -238,7 +250,7 @@ func (w *blockWriter) delRows() []byte {
 	}
 	var peer, ctr, n deltaEncoder
 	for _, d := range w.dels {
-		peer.add(int64(w.peerIdx[d.id.Peer]))
+		peer.add(int64(w.peerOf(d.id.Peer)))
 		ctr.add(int64(d.id.Counter))
 		n.add(d.n)
 	}
@@ -267,8 +279,8 @@ func (w *blockWriter) header() (header, meta []byte) {
 		msgLens.add(uint64(len(c.msg)))
 		msgs = append(msgs, c.msg...)
 	}
-	header = appendUvarint(nil, uint64(len(w.peers)))
-	for _, p := range w.peers {
+	header = appendUvarint(nil, uint64(len(w.peers.list)))
+	for _, p := range w.peers.list {
 		header = binary.LittleEndian.AppendUint64(header, uint64(p))
 	}
 	for _, c := range w.changes[:len(w.changes)-1] {
@@ -368,7 +380,9 @@ func (c *blockCopier) row(r *row) {
 		w.peerOf(r.del.id.Peer)
 		w.dels = append(w.dels, r.del)
 	}
-	w.other(cid, prop, r.tag, r.n, func(out []byte) []byte { return c.payload(out, r) })
+	start := len(w.vals)
+	w.vals = c.payload(w.vals, r)
+	w.other(cid, prop, r.tag, r.n, start)
 	if kind == TypeMap {
 		w.size += mapOpSize - 8 - int(w.rows[len(w.rows)-1].val)
 	}

@@ -91,14 +91,6 @@ func (p *peerHistory) find(ctr int32) (int, bool) {
 	return i, i < len(p.blocks) && p.blocks[i].ctr <= ctr
 }
 
-// changeSpan is what the graph needs to know of a change.
-type changeSpan struct {
-	ctr, end int32
-	lam      uint32
-	self     bool
-	deps     []ID
-}
-
 // lookup returns the change that contains an operation.
 func (d *Doc) lookup(p uint32, ctr int32) (blockChange, error) {
 	h := &d.h
@@ -253,10 +245,9 @@ func (d *Doc) encodeOpen(from, to int32) []byte {
 			switch op.kind {
 			case OpMapSet:
 				cid := w.cid(s.mapID(op.on))
-				w.mapSet(cid, key(op.key), func(b []byte) []byte {
-					b, _ = s.appendNested(b, o.vals[start:op.val], key)
-					return b
-				})
+				k, at := key(op.key), len(w.vals)
+				w.vals, _ = s.appendNested(w.vals, o.vals[start:op.val], key)
+				w.mapSet(cid, k, at)
 			case OpMapDelete:
 				w.mapDelete(w.cid(s.mapID(op.on)), key(op.key))
 			default:
@@ -343,4 +334,6 @@ func depsOf(p PeerID, ctr int32, self bool, others []ID) []ID {
 	return deps
 }
 
-const maxLamport = math.MaxInt32 // the state encoding of trees holds no more
+// maxLamport bounds the Lamport times of local operations: the state encoding
+// of trees holds no larger ones.
+const maxLamport = math.MaxInt32

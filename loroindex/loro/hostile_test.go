@@ -38,9 +38,16 @@ func blockOf(peer PeerID, ctr int32, n int32, lam uint32, self bool, deps ...ID)
 	w := newBlockWriter(peer, ctr)
 	w.change(outChange{n: n, lam: lam, self: self, deps: deps})
 	for range n {
-		w.mapSet(w.cid(RootID("m", TypeMap)), w.key("k"), func(b []byte) []byte { return append(b, nestedTrue) })
+		w.setTo(w.cid(RootID("m", TypeMap)), w.key("k"), nestedTrue)
 	}
 	return w.finish()
+}
+
+// setTo is mapSet with the nested value given.
+func (w *blockWriter) setTo(cid, key uint32, nested ...byte) {
+	start := len(w.vals)
+	w.vals = append(w.vals, nested...)
+	w.mapSet(cid, key, start)
 }
 
 func allocated(f func()) uint64 {
@@ -111,12 +118,11 @@ func TestSmallBlobsCannotMakeImportAllocateMuch(t *testing.T) {
 func TestDeepValuesAreRefused(t *testing.T) {
 	w := newBlockWriter(1, 0)
 	w.change(outChange{n: 1})
-	w.mapSet(w.cid(RootID("m", TypeMap)), w.key("k"), func(b []byte) []byte {
-		for range 100_000 {
-			b = append(b, nestedList, 1)
-		}
-		return append(b, nestedNull)
-	})
+	var v []byte
+	for range 100_000 {
+		v = append(v, nestedList, 1)
+	}
+	w.setTo(w.cid(RootID("m", TypeMap)), w.key("k"), append(v, nestedNull)...)
 	_, err := NewDoc(1).Import(updatesOf(w.finish()))
 	require.ErrorIs(t, err, ErrInvalid)
 }

@@ -3,6 +3,7 @@ package loro
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -109,7 +110,12 @@ type importer struct {
 // importPeer is what the import adds to one peer's history.
 type importPeer struct {
 	end   int32
-	spans []changeSpan
+	spans []acceptedSpan
+}
+
+type acceptedSpan struct {
+	ctr, end int32
+	lam      uint32 // of the operation at ctr
 }
 
 // readUpdates decodes the body of a mode-4 blob.
@@ -176,11 +182,13 @@ func (in *importer) readBlock(raw []byte) error {
 	return nil
 }
 
+// run merges the collected changes.
 func (in *importer) run() (ImportStatus, error) {
 	d := in.d
 	for i := range in.changes {
 		if in.beforeShallowRoot(&in.changes[i]) {
-			return ImportStatus{}, ErrShallowDeps
+			c := &in.changes[i]
+			return ImportStatus{}, fmt.Errorf("%w: %v", ErrShallowDeps, ID{c.b.peer(), c.from})
 		}
 	}
 	slices.SortFunc(in.changes, func(a, b incoming) int {
@@ -220,6 +228,7 @@ func (in *importer) rollback() {
 	}
 }
 
+// extend widens a peer's span to include [from, to).
 func extend(m map[PeerID]Span, p PeerID, from, to int32) map[PeerID]Span {
 	if m == nil {
 		m = make(map[PeerID]Span)
@@ -318,13 +327,16 @@ func (in *importer) accept(c incoming) (missing *ID, peer uint32, err error) {
 		if !ok || dep.Counter >= in.end(q) {
 			return &dep, p, nil
 		}
+		if d.h.start.Includes(dep) {
+			continue // earlier than the shallow root, which is among deps
+		}
 		l, err := in.lamport(q, dep.Counter)
 		if err != nil {
 			return nil, p, err
 		}
 		lam = max(lam, uint64(l)+1)
 	}
-	if self {
+	if self && !d.h.start.Includes(ID{id, c.from - 1}) {
 		l, err := in.lamport(p, c.from-1)
 		if err != nil {
 			return nil, p, err
@@ -339,7 +351,7 @@ func (in *importer) accept(c incoming) (missing *ID, peer uint32, err error) {
 		ip = &importPeer{}
 		in.peers[p] = ip
 	}
-	ip.spans = append(ip.spans, changeSpan{ctr: c.from, end: ch.end, lam: uint32(lam)})
+	ip.spans = append(ip.spans, acceptedSpan{ctr: c.from, end: ch.end, lam: uint32(lam)})
 	ip.end = ch.end
 	in.accepted = append(in.accepted, accepted{c, uint32(lam)})
 	in.status.Applied = extend(in.status.Applied, id, c.from, ch.end)
@@ -407,9 +419,9 @@ func (in *importer) apply() {
 // touched turns the notes of an import into its public form.
 func (s *state) touched(r *recorder) Touched {
 	var t Touched
-	for _, e := range r.order {
-		n := s.nodes.at(e)
-		x := r.nodes[e]
+	for i := range r.touches {
+		x := &r.touches[i]
+		n := s.nodes.at(x.node)
 		x.moved = x.moved && x.before != n.place()
 		if !x.moved && !x.meta || n.tree == 0 {
 			continue
@@ -421,13 +433,13 @@ func (s *state) touched(r *recorder) Touched {
 		if !id.Root {
 			continue
 		}
-		t.Nodes[id.Name] = append(t.Nodes[id.Name], NodeTouch{s.nodeID(e), x.moved, x.meta})
+		t.Nodes[id.Name] = append(t.Nodes[id.Name], NodeTouch{s.nodeID(x.node), x.moved, x.meta})
 	}
 	t.Maps = slices.Sorted(maps.Keys(r.maps))
 	return t
 }
 
-// blockRefs translates the registries of a block to the document's.
+// blockTables translates the registries of a block to the document's.
 type blockTables struct {
 	s    *state
 	b    *changeBlock

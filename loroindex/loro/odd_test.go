@@ -73,9 +73,9 @@ func treeBlock(peer PeerID, ops func(w *blockWriter), n int32) []byte {
 func TestATreeInsideAMap(t *testing.T) {
 	inner := ChildID(ID{1, 0}, TypeTree)
 	blob := updatesOf(treeBlock(1, func(w *blockWriter) {
-		w.mapSet(w.cid(RootID("m", TypeMap)), w.key("tree"), func(b []byte) []byte { return append(b, nestedContainer, byte(TypeTree)) })
+		w.setTo(w.cid(RootID("m", TypeMap)), w.key("tree"), nestedContainer, byte(TypeTree))
 		w.treeMove(w.cid(inner), ID{1, 1}, ID{}, true, defaultPosition)
-		w.mapSet(w.cid(ChildID(ID{1, 1}, TypeMap)), w.key("name"), func(b []byte) []byte { return append(b, nestedTrue) })
+		w.setTo(w.cid(ChildID(ID{1, 1}, TypeMap)), w.key("name"), nestedTrue)
 	}, 3))
 	d := load(t, blob)
 	want := `{"m":{"tree":[{"children":[],"fractional_index":"80","id":"1@1","index":0,"meta":{"name":true},"parent":null}]}}`
@@ -97,7 +97,7 @@ func TestOneNodeIDInTwoTrees(t *testing.T) {
 			w.treeMove(w.cid(RootID(name, TypeTree)), ID{1, 0}, ID{}, true, defaultPosition)
 		}
 		w.treeMove(w.cid(RootID("b", TypeTree)), ID{1, 0}, ID{maxPeer, trashCounter}, false, "")
-		w.mapSet(w.cid(ChildID(ID{1, 0}, TypeMap)), w.key("name"), func(b []byte) []byte { return append(b, nestedTrue) })
+		w.setTo(w.cid(ChildID(ID{1, 0}, TypeMap)), w.key("name"), nestedTrue)
 	}, 6)))
 	require.True(t, d.Tree("a").Alive(TreeID{1, 0}))
 	require.False(t, d.Tree("b").Alive(TreeID{1, 0}))

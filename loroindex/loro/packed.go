@@ -66,31 +66,16 @@ func (p *packer) key(b []byte) uint32 {
 	return k
 }
 
-// mapEntries packs the n entries of a map in the order they come and puts them
-// into canonical order if they were not. entry appends one key and value.
-func (p *packer) mapEntries(out []byte, n int, entry func(out []byte) (uint32, []byte), failed func() bool) []byte {
-	out = append(out, packMap)
-	out = appendUvarint(out, uint64(n))
-	base := len(out)
-	first := len(p.es)
-	sorted := true
+// endMap puts the entries packed in out[base:], noted in p.es[first:], into
+// canonical order if they were not packed in it.
+func (p *packer) endMap(out []byte, base, first int) []byte {
+	es := p.es[first:]
 	names := p.s.keys.list
-	for ; n > 0; n-- {
-		start := len(out)
-		var key uint32
-		key, out = entry(out)
-		if failed() {
-			p.es = p.es[:first]
-			return out
+	for i := 1; i < len(es); i++ {
+		if names[es[i-1].key] >= names[es[i].key] {
+			out = p.reorder(out, base, es)
+			break
 		}
-		names = p.s.keys.list
-		if k := len(p.es); k > first && names[p.es[k-1].key] >= names[key] {
-			sorted = false
-		}
-		p.es = append(p.es, packedEntry{key, start, len(out)})
-	}
-	if !sorted {
-		out = p.reorder(out, base, p.es[first:])
 	}
 	p.es = p.es[:first]
 	return out
@@ -154,10 +139,15 @@ func (p *packer) nested(out []byte, c *cursor, keys []uint32, id packID) []byte 
 		return out
 	case nestedMap:
 		id.top = false
-		return p.mapEntries(out, int(c.uvarint()), func(out []byte) (uint32, []byte) {
-			key := keys[c.uvarint()]
-			return key, p.nested(appendUvarint(out, uint64(key)), c, keys, id)
-		}, func() bool { return false })
+		n := c.uvarint()
+		out = appendUvarint(append(out, packMap), n)
+		base, first := len(out), len(p.es)
+		for ; n > 0; n-- {
+			key, start := keys[c.uvarint()], len(out)
+			out = p.nested(appendUvarint(out, uint64(key)), c, keys, id)
+			p.es = append(p.es, packedEntry{key, start, len(out)})
+		}
+		return p.endMap(out, base, first)
 	default: // nestedContainer
 		out = append(out, packContainer, c.byte(), 0)
 		out = appendUvarint(out, uint64(id.peer))
@@ -217,10 +207,19 @@ func (p *packer) state(out []byte, c *cursor, depth int) []byte {
 		}
 		return out
 	case stateMap:
-		return p.mapEntries(out, c.count(2), func(out []byte) (uint32, []byte) {
-			key := p.key(c.text())
-			return key, p.state(appendUvarint(out, uint64(key)), c, depth+1)
-		}, func() bool { return c.err != nil })
+		n := c.count(2)
+		out = appendUvarint(append(out, packMap), uint64(n))
+		base, first := len(out), len(p.es)
+		for ; n > 0 && c.err == nil; n-- {
+			key, start := p.key(c.text()), len(out)
+			out = p.state(appendUvarint(out, uint64(key)), c, depth+1)
+			p.es = append(p.es, packedEntry{key, start, len(out)})
+		}
+		if c.err != nil {
+			p.es = p.es[:first]
+			return out
+		}
+		return p.endMap(out, base, first)
 	case stateContainer:
 		id := readPostcardCID(c)
 		if c.err != nil {

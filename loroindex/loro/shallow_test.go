@@ -211,3 +211,27 @@ func TestShallowSnapshotIntoADocumentWithHistoryIsMergedLikeUpdates(t *testing.T
 	same(t, d, e)
 	require.False(t, e.IsShallow())
 }
+
+func TestAChangeMayAlsoNameDependenciesBeforeAShallowStart(t *testing.T) {
+	d, other := NewDoc(1), NewDoc(2)
+	require.NoError(t, other.Map("m").Set("a", Int(1)))
+	up, err := other.ExportUpdates(nil)
+	require.NoError(t, err)
+	_, err = d.Import(up)
+	require.NoError(t, err)
+	root := merged(t, d)
+	blob, err := d.ExportShallow(root)
+	require.NoError(t, err)
+	lam, err := d.lamportAt(root[0])
+	require.NoError(t, err)
+	// Redundant beside the root, but not wrong.
+	more := updatesOf(blockOf(2, 1, 1, lam+1, true, root[0]))
+	e := load(t, blob, more)
+	require.NoError(t, e.Verify())
+	_, err = d.Import(more)
+	require.NoError(t, err)
+	require.Equal(t, deep(d), deep(e))
+	got, err := e.lamportAt(ID{2, 1})
+	require.NoError(t, err)
+	require.Equal(t, lam+1, got)
+}

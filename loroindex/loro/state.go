@@ -97,7 +97,7 @@ func (s *state) other(id ContainerID) *otherContainer {
 	return o
 }
 
-// entID names the container of an entity's map.
+// mapID names the container of an entity's map.
 func (s *state) mapID(e ent) ContainerID {
 	n := s.nodes.at(e)
 	if n.peer == rootPeer {

@@ -177,28 +177,30 @@ func (s *state) hasKids(n *node) bool { return n.kids != 0 && s.kids[n.kids].n >
 // recorder notes which nodes and maps an import touches. A nil recorder notes
 // nothing.
 type recorder struct {
-	nodes map[ent]*touch
-	order []ent
-	maps  map[string]struct{}
+	nodes   map[ent]int // index into touches
+	touches []touch     // in the order of first touch
+	maps    map[string]struct{}
 }
 
 type touch struct {
+	node   ent
 	before nodePlace
 	moved  bool
 	meta   bool
 }
 
+// node returns the note about a node, valid until the next call.
 func (r *recorder) node(e ent) *touch {
-	t := r.nodes[e]
-	if t == nil {
+	i, ok := r.nodes[e]
+	if !ok {
 		if r.nodes == nil {
-			r.nodes = make(map[ent]*touch)
+			r.nodes = make(map[ent]int)
 		}
-		t = &touch{}
-		r.nodes[e] = t
-		r.order = append(r.order, e)
+		i = len(r.touches)
+		r.touches = append(r.touches, touch{node: e})
+		r.nodes[e] = i
 	}
-	return t
+	return &r.touches[i]
 }
 
 // noteMove is called before a node's place changes.
