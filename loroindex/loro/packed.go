@@ -451,11 +451,18 @@ func appendPostcardCID(b []byte, id ContainerID) []byte {
 	return append(b, byte(id.Type))
 }
 
-func readPostcardCID(c *cursor) (id ContainerID) {
+func readPostcardCID(c *cursor) ContainerID {
+	id, name := scanPostcardCID(c)
+	id.Name = string(name)
+	return id
+}
+
+// scanPostcardCID reads a container id and, apart from it, the name of a root.
+func scanPostcardCID(c *cursor) (id ContainerID, name []byte) {
 	switch c.uvarint() {
 	case 0:
 		id.Root = true
-		id.Name = string(c.text())
+		name = c.text()
 	case 1:
 		id.ID.Peer = PeerID(c.uvarint())
 		if id.ID.Counter = c.i32(); id.ID.Counter < 0 {
@@ -469,7 +476,7 @@ func readPostcardCID(c *cursor) (id ContainerID) {
 	if int(k) < len(kindOfPostcard) {
 		id.Type = kindOfPostcard[k]
 	}
-	return id
+	return id, name
 }
 
 // appendCIDKey appends the key of a container in a state section.

@@ -106,9 +106,10 @@ func (l *stateLoader) entry(key, val []byte) error {
 	kind := ContainerType(c.byte())
 	c.uvarint() // depth: follows from the parents
 	var parent ContainerID
+	var parentName []byte
 	has := c.byte()
 	if has == 1 {
-		parent = readPostcardCID(&c)
+		parent, parentName = scanPostcardCID(&c)
 	}
 	if c.err != nil {
 		return c.err
@@ -124,7 +125,10 @@ func (l *stateLoader) entry(key, val []byte) error {
 			e = s.rootMapEnt(id.Name)
 		} else {
 			e = s.nodes.get(l.peer(id.ID.Peer), id.ID.Counter)
-			l.placeMap(e, parent, has == 1)
+			if n := s.nodes.at(e); has == 1 && n.tree == 0 && n.parent == nowhere {
+				parent.Name = string(parentName)
+				l.placeMap(e, parent)
+			}
 		}
 		if s.nodes.at(e).rec != 0 {
 			return invalidf("state of %v: more than one entry", id)
@@ -133,6 +137,7 @@ func (l *stateLoader) entry(key, val []byte) error {
 	case TypeTree:
 		t := s.treeOf(id)
 		if has == 1 && !id.Root {
+			parent.Name = string(parentName)
 			l.placeTree(t, parent)
 		}
 		l.treeState(t, &c)
@@ -153,15 +158,12 @@ func (l *stateLoader) peer(p PeerID) uint32 {
 	return l.lastI
 }
 
-// placeMap notes the parent of a map that is not a root.
-func (l *stateLoader) placeMap(e ent, parent ContainerID, has bool) {
+// placeMap notes the parent of a map that is neither a root nor of a node.
+func (l *stateLoader) placeMap(e ent, parent ContainerID) {
 	s := l.s
-	n := s.nodes.at(e)
-	if !has || n.tree != 0 || n.parent != nowhere {
-		return
-	}
 	if parent.Type == TypeMap {
-		n.parent = l.owner(parent)
+		owner := l.owner(parent)
+		s.nodes.at(e).parent = owner
 		return
 	}
 	if s.foreign == nil {
@@ -206,10 +208,9 @@ func (l *stateLoader) mapState(e ent, c *cursor) {
 	for i := range l.spans {
 		l.regs[i].val = l.vals[l.spans[i].start:l.spans[i].end]
 	}
-	table := readPeerTable(c)
 	l.peers = l.peers[:0]
-	for _, p := range table {
-		l.peers = append(l.peers, l.peer(p))
+	for n := c.count(8); n > 0; n-- {
+		l.peers = append(l.peers, l.peer(PeerID(c.u64le())))
 	}
 	names := s.keys.list
 	byName := func(a, b register) int { return strings.Compare(names[a.key], names[b.key]) }
