@@ -107,6 +107,11 @@ var causes = [...]struct {
 	{context.Canceled, IO},
 }
 
+// isDiskFull reports whether err means that this machine's disk is full.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, errDiskFull)
+}
+
 // fail returns err as an *Error of the operation on a node, or nil for nil.
 func (fs *FS) fail(op string, n Node, err error) error {
 	if err == nil {

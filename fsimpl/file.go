@@ -203,9 +203,15 @@ func (i *inode) write(p []byte, off int64, toEnd bool) error {
 	if len(p) == 0 {
 		return nil
 	}
-	err := i.staged.WriteAt(p, off, func(slot int64) error {
-		return i.sealSlot(slot, i.fs.opts.ChunkSize)
-	})
+	stage := func() error {
+		return i.staged.WriteAt(p, off, func(slot int64) error {
+			return i.sealSlot(slot, i.fs.opts.ChunkSize)
+		})
+	}
+	err := stage()
+	for isDiskFull(err) && i.fs.makeRoom() {
+		err = stage()
+	}
 	if err != nil {
 		return err
 	}

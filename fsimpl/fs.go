@@ -80,6 +80,8 @@ const (
 	// commitAfter is how long written bytes of a file that stays open, without
 	// close or fsync, are kept from the journal.
 	commitAfter = 5 * time.Second
+	// roomAtOnce is how many bytes of the cache give way to others on a full disk.
+	roomAtOnce = 16 << 20
 	// snapshotEvery is how many index updates pile up before a snapshot folds them.
 	snapshotEvery = 256
 )
@@ -210,6 +212,7 @@ func (fs *FS) openJournal(path string) (err error) {
 	options := journal.Options{
 		Now:        fs.opts.Now,
 		BeforeSync: func() error { return fs.cache.SyncDirty() },
+		MakeRoom:   fs.makeRoom,
 	}
 	fs.journal, err = journal.Open(path, options)
 	if !errors.Is(err, journal.ErrDamaged) {
@@ -224,6 +227,10 @@ func (fs *FS) openJournal(path string) (err error) {
 	fs.journal, err = journal.Open(path, options)
 	return err
 }
+
+// makeRoom frees some of a full disk: what is in the store gives way to what is not. It
+// reports whether there was anything.
+func (fs *FS) makeRoom() bool { return fs.cache.MakeRoom(roomAtOnce) }
 
 // load opens the index from the store or, when that cannot be reached, from what
 // this machine knows of it. It returns what the store had beyond that.

@@ -367,6 +367,23 @@ func TestPinnedChunksAreNotEvictedButFillTheCache(t *testing.T) {
 	require.False(t, c.Has(again))
 }
 
+func TestMakeRoomTakesTheOldestThatAreNotPinned(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	var ids []objectid.ID
+	for n := range 6 {
+		id, body := chunk(n, 1000)
+		require.NoError(t, c.Put(id, body, n%2 == 0))
+		ids = append(ids, id)
+	}
+	require.True(t, c.MakeRoom(1500))
+	for n, there := range []bool{true, false, true, false, true, true} {
+		require.Equal(t, there, c.Has(ids[n]), n)
+	}
+	require.True(t, c.MakeRoom(5000), "what there is")
+	require.False(t, c.MakeRoom(1))
+	require.Equal(t, Stats{Chunks: 3, Bytes: 3000, Pinned: 3000}, c.Stats())
+}
+
 func TestPinsOfOpenComeBeforeAnyEviction(t *testing.T) {
 	c := open(t, t.TempDir(), 0)
 	var ids []objectid.ID

@@ -255,6 +255,11 @@ func (c *Cache) drop(i int32) error {
 	return nil
 }
 
+// MakeRoom removes chunks that are not pinned, the least recently used first, until
+// bytes are free on the disk that were not, and reports whether it removed any. It is for
+// others that write to the same disk and find it full: what is cached can be fetched again.
+func (c *Cache) MakeRoom(bytes int64) bool { return c.evict(bytes) }
+
 // evict removes the least recently used chunks that are not pinned until the
 // files are below the cap and at least extra bytes are free that were not. It
 // reports whether it removed any.

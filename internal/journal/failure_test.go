@@ -79,6 +79,25 @@ func TestFullDiskKeepsChangesQueuedInOrder(t *testing.T) {
 	}
 }
 
+func TestFullDiskIsNoFailureWhereRoomCanBeMade(t *testing.T) {
+	var free func()
+	asked := 0
+	j := open(t, newPath(t), Options{SyncDelay: time.Hour, MakeRoom: func() bool {
+		if asked++; asked == 2 {
+			free()
+		}
+		return asked <= 2
+	}})
+	require.NoError(t, j.Enqueue(large(0)).Wait())
+	free = fill(t, j)
+	require.NoError(t, j.Enqueue(large(1)).Wait())
+	require.Equal(t, 2, asked)
+	require.NoError(t, j.Err())
+	fill(t, j)
+	require.ErrorIs(t, j.Enqueue(large(2)).Wait(), ErrNoSpace, "nothing more can be freed")
+	require.Equal(t, 3, asked)
+}
+
 func TestBackgroundRetriesWhenNobodyDoes(t *testing.T) {
 	synced := make(chan struct{}, 1)
 	j := open(t, newPath(t), Options{SyncDelay: time.Millisecond, BeforeSync: func() error {

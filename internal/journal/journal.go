@@ -49,6 +49,10 @@ type Options struct {
 	// first call of a method that changes something, or of Sync; it must not
 	// call the journal. When it fails, so does the sync.
 	BeforeSync func() error
+	// MakeRoom is called when the disk is full. It reports whether it freed some of
+	// it: then what failed is tried again. nil frees nothing. It may be called from
+	// any goroutine that commits, one call at a time, and must not call the journal.
+	MakeRoom func() bool
 	// SyncDelay is how long after a commit the background sync begins; 0 means
 	// 500 ms.
 	SyncDelay time.Duration

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
@@ -324,6 +326,9 @@ func (j *Journal) lead() error {
 		batch := taken[:batchSize(taken)]
 		j.mu.Unlock()
 		err = j.db.commit(batch)
+		for sqliteCode(err) == sqlite3.SQLITE_FULL && j.opts.MakeRoom != nil && j.opts.MakeRoom() {
+			err = j.db.commit(batch)
+		}
 		if err == nil {
 			j.committed.Add(uint64(len(batch)))
 		}
