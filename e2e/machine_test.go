@@ -320,7 +320,7 @@ func (p *process) expectEnd(code int) {
 	if got := p.wait(); got != code {
 		p.m.t.Fatalf("pocket ended with code %d, not %d:\n%s", got, code, indent(p.said()))
 	}
-	if left := mountsBelow(p.m.root); len(left) > 0 {
+	if left := mountsBelow(p.m.home()); len(left) > 0 {
 		p.m.t.Fatalf("pocket has ended and left mounted: %v", left)
 	}
 }

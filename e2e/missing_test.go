@@ -101,6 +101,29 @@ func TestFullDiskOfLocalState(t *testing.T) {
 	p.stop()
 }
 
+// What is in the store already makes room on a disk that is full.
+func TestCacheGivesRoomOnFullDisk(t *testing.T) {
+	needMounts(t)
+	needRoot(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	mountTmpfs(t, dataHome(m.root), 32<<20)
+	p := m.up(b.storage("store"), mountTable("files", "store", `mode = "sync"`))
+	const files = 100 // twice what the disk holds
+	for i := range files {
+		if err := pieces(p.at("files", fmt.Sprint("file ", i)), os.O_CREATE|os.O_EXCL, 0, payload(uint64(i), 700_000)); err != nil {
+			t.Fatalf("file %d, with all before it in the store: %v", i, err)
+		}
+	}
+	for i := range files {
+		if got, err := freshFile(p.at("files", fmt.Sprint("file ", i))); err != nil || string(got) != string(payload(uint64(i), 700_000)) {
+			t.Fatalf("file %d reads %d bytes, %v", i, len(got), err)
+		}
+	}
+	p.stop()
+}
+
 // A start with a full disk is one line, and nothing is written.
 func TestStartWithFullDisk(t *testing.T) {
 	needMounts(t)

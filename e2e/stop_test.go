@@ -162,7 +162,7 @@ func TestStopWithOpenFiles(t *testing.T) {
 	}
 	p.interrupt()
 	p.wait()
-	if left := mountsBelow(m.root); len(left) > 0 {
+	if left := mountsBelow(m.home()); len(left) > 0 {
 		t.Errorf("left mounted: %v", left)
 	}
 	if _, err := f.WriteString("more"); err == nil {
