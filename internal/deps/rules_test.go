@@ -29,7 +29,7 @@ var layers = []layer{
 }
 
 // upper are the packages of internal that join layers for several commands.
-var upper = []string{"internal/deps"}
+var upper = []string{"internal/deps", "internal/openstore"}
 
 // modules says where each module may be imported; one that is not listed may be nowhere.
 var modules = []module{
