@@ -3,6 +3,7 @@ package fsimpl
 import (
 	"sync"
 
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
 )
 
@@ -59,6 +60,18 @@ func (fs *FS) Stat(n Node) (Attr, error) {
 
 // attr makes an Attr of an entry, with what open files know better.
 func (fs *FS) attr(e *loroindex.Entry) Attr {
+	stored := int64(-1) // bytes, where that is less than the size
+	if e.Kind == loroindex.File {
+		ino, sparse := fs.statOpen(e.Node, e.Object)
+		stored = sparse
+		if ino != nil {
+			ino.overlay(e)
+		}
+	}
+	if e.Node == Root && e.Created == 0 { // nothing was recorded about it yet
+		e.Mode, e.Created = fs.opts.RootMode, fs.opened
+		e.ModTime, e.Changed = max(e.ModTime, fs.opened), max(e.Changed, fs.opened)
+	}
 	a := Attr{
 		Node: e.Node, Ino: e.Ino, Kind: e.Kind, Mode: e.Mode, Nlink: 1, Rdev: e.Rdev,
 		UID: fs.opts.UID, GID: fs.opts.GID, Size: e.Size,
@@ -73,21 +86,26 @@ func (fs *FS) attr(e *loroindex.Entry) Attr {
 	if e.Removed {
 		a.Nlink = 0
 	}
-	switch e.Kind {
-	case loroindex.File:
-		if ino := fs.openInode(e.Node); ino != nil {
-			ino.overlayAttr(&a)
-		}
-	case loroindex.Symlink:
+	if e.Kind == loroindex.Symlink {
 		a.Size = int64(len(e.Target))
 	}
-	if e.Node == Root && e.Created == 0 { // nothing was recorded about it yet
-		a.Mode, a.Btime = fs.opts.RootMode, fs.opened
-		a.Mtime, a.Ctime = max(a.Mtime, fs.opened), max(a.Ctime, fs.opened)
+	if stored < 0 || stored > a.Size {
+		stored = a.Size
 	}
-	a.Blocks = (a.Size + 511) / 512
+	a.Blocks = (stored + 511) / 512
 	a.Atime = fs.atimes.get(e.Node, a.Mtime)
 	return a
+}
+
+// statOpen returns the inode of a file if it is in use, and how many bytes of a content
+// are stored if that is known to be less than its size, else -1.
+func (fs *FS) statOpen(n Node, object objectid.ID) (*inode, int64) {
+	fs.mu.RLock()
+	defer fs.mu.RUnlock()
+	if stored, ok := fs.sparse[object]; ok {
+		return fs.inodes[n], stored
+	}
+	return fs.inodes[n], -1
 }
 
 // accessTimes holds the access times that programs set. Pocket keeps none, but a

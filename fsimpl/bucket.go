@@ -51,6 +51,22 @@ func (b *bucket) List(ctx context.Context, prefix, after string) iter.Seq2[loroi
 
 func (b *bucket) NotExist(err error) bool { return errors.Is(err, objstore.ErrNotExist) }
 
+// metaSawNothing is set in the journal once this machine has seen the store without an
+// index: until it knows one, it can work alone from that.
+const metaSawNothing = "index: saw none"
+
+// nothing is a bucket without an index.
+type nothing struct{}
+
+var errNothing = errors.New("there was no index when the store was reached last")
+
+func (nothing) Get(context.Context, string, int64) ([]byte, error) { return nil, errNothing }
+func (nothing) Put(context.Context, string, []byte) error          { return errNothing }
+func (nothing) NotExist(err error) bool                            { return errors.Is(err, errNothing) }
+func (nothing) List(context.Context, string, string) iter.Seq2[loroindex.Object, error] {
+	return func(func(loroindex.Object, error) bool) {}
+}
+
 // localIndex keeps the index objects known from the store on this machine:
 // updates in the journal, snapshots as files of the state directory's index folder.
 type localIndex struct {

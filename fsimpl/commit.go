@@ -114,6 +114,9 @@ func (i *inode) commitLocked() error {
 		return names[id]
 	}
 	i.dropFresh(inContent)
+	if content.Manifest {
+		i.fs.noteHoles(content.Object, i.extents)
+	}
 
 	i.attrMu.Lock()
 	content.ModTime = i.mtime

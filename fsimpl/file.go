@@ -132,6 +132,11 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		}
 		parts := i.plan(p, off)
 		version := i.version
+		// How much memory a fetch takes: a file of one object is that object.
+		object := i.fs.opts.ChunkSize
+		if !i.content.Manifest {
+			object = min(object, i.content.Size)
+		}
 		f.ahead.advance(f, want)
 		if len(parts) == 1 && i.staged.Empty() {
 			// The common case: bytes of one chunk that is already here.
@@ -141,7 +146,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 			}
 		}
 		i.mu.RUnlock()
-		if err := i.fs.fill(ctx, p, parts); err != nil {
+		if err := i.fs.fill(ctx, p, parts, object); err != nil {
 			return 0, err
 		}
 		i.mu.RLock()
@@ -155,14 +160,14 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 }
 
 // fill reads the parts of p from the cache or the store, those of several objects
-// at the same time.
-func (fs *FS) fill(ctx context.Context, p []byte, parts []part) error {
+// at the same time, each of about size bytes.
+func (fs *FS) fill(ctx context.Context, p []byte, parts []part, size int64) error {
 	for _, q := range parts[min(1, len(parts)):] {
-		fs.fetch.Prefetch(q.extent.Object, fs.opts.ChunkSize)
+		fs.fetch.Prefetch(q.extent.Object, size)
 	}
 	for _, q := range parts {
 		dst := p[q.at : q.at+q.extent.Length]
-		if err := fs.fetch.ReadAt(ctx, q.extent.Object, fs.opts.ChunkSize, dst, q.extent.Offset); err != nil {
+		if err := fs.fetch.ReadAt(ctx, q.extent.Object, size, dst, q.extent.Offset); err != nil {
 			return err
 		}
 	}

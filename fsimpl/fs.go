@@ -74,6 +74,9 @@ const (
 	DefaultPoll = 5 * time.Second
 	// pollSlowest is how far it slows down while the store cannot be read.
 	pollSlowest = 30 * time.Second
+	// metaOpened is set in the journal once the index was read from the store: from
+	// then on this machine can start without it.
+	metaOpened = "opened"
 	// syncPatience is how long close and fsync wait in Sync mode before they
 	// report an I/O error; the change stays queued.
 	syncPatience = 60 * time.Second
@@ -108,7 +111,8 @@ type FS struct {
 	offline  bool               // opened without the store; written before work starts
 
 	mu     sync.RWMutex
-	inodes map[Node]*inode // open files, and closed ones whose last commit failed; guarded by mu
+	inodes map[Node]*inode       // open files, and closed ones whose last commit failed; guarded by mu
+	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
 	snapMu  sync.Mutex
 	updates int  // index updates in the store that its newest snapshot lacks; guarded by snapMu
@@ -241,11 +245,20 @@ func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, e
 	defer cancel()
 	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local}
 	loaded, err := loroindex.Load(patient, retrying, local, options)
-	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && local.known(ctx) {
+	if err == nil && loaded.Fresh {
+		// Nothing is in the store that could be kept here: that it was so is kept.
+		err = fs.journal.SetMeta(ctx, metaSawNothing, []byte{1})
+	}
+	var alone loroindex.Bucket // what this machine works with when it cannot reach the store
+	known := err != nil && local.known(ctx)
+	if err != nil && !known && fs.journal.GetMeta(metaSawNothing) != nil {
+		alone, known = nothing{}, true
+	}
+	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && known {
 		fs.log.Warn("store cannot be reached; working from the index known last", "error", err)
 		fs.notices = append(fs.notices, fmt.Sprintf("the store cannot be reached (%v); working from what this machine knew last, changes are uploaded when it is back", err))
 		fs.offline = true
-		loaded, err = loroindex.Load(ctx, nil, local, options)
+		loaded, err = loroindex.Load(ctx, alone, local, options)
 	}
 	if err != nil {
 		return loroindex.Changes{}, fmt.Errorf("reading the index: %w", err)
@@ -253,6 +266,11 @@ func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, e
 	for _, damage := range loaded.Damaged {
 		fs.log.Warn("an index object that was not needed is damaged", "error", damage)
 		fs.notices = append(fs.notices, fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
+	}
+	if !fs.offline && fs.journal.GetMeta(metaOpened) == nil {
+		if err := fs.journal.SetMeta(ctx, metaOpened, []byte{1}); err != nil {
+			return loroindex.Changes{}, err
+		}
 	}
 	fs.index = loaded.Index
 	fs.updates = loaded.Updates

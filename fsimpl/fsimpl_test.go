@@ -33,14 +33,15 @@ var me = fsimpl.Owner{UID: 1000, GID: 1000}
 
 // machine is one computer: a state directory and a mount on it.
 type machine struct {
-	t     testing.TB
-	store *faultStore
-	data  string
-	chunk int64
-	mode  fsimpl.Mode
-	name  string        // of the device; "": machine
-	poll  time.Duration // 0: never
-	state *statedir.Dir
+	t        testing.TB
+	store    *faultStore
+	data     string
+	chunk    int64
+	mode     fsimpl.Mode
+	name     string        // of the device; "": machine
+	poll     time.Duration // 0: never
+	rootMode uint32        // 0: 0755
+	state    *statedir.Dir
 	*fsimpl.FS
 }
 
@@ -121,7 +122,7 @@ func (m *machine) tryStart() (err error) {
 	require.NoError(m.t, err)
 	m.FS, err = fsimpl.Open(context.Background(), fsimpl.Options{
 		Name: "test", Store: m.store, State: m.state, Mode: m.mode, ChunkSize: m.chunk, CacheSize: 1 << 30,
-		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: 0o755,
+		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: cmp.Or(m.rootMode, 0o755),
 		OpenWait: 100 * time.Millisecond, ReadWait: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 	})
@@ -365,6 +366,13 @@ func TestUnlinkedOpenFileStaysReadableAndWritable(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(16), a.Size)
 	require.Zero(t, a.Nlink)
+	require.NoError(t, m.Chmod(n, 0o600))
+	require.NoError(t, m.Chown(n, 7, -1))
+	a, err = f.Stat()
+	require.NoError(t, err)
+	require.Equal(t, uint32(0o600), a.Mode)
+	require.Equal(t, uint32(7), a.UID)
+	require.Equal(t, me.GID, a.GID)
 	body, err := readAll(f)
 	require.NoError(t, err)
 	require.Equal(t, "before and after", string(body))
@@ -478,6 +486,9 @@ func TestHolesCostNothing(t *testing.T) {
 	m.drain()
 	uploaded, _, _ := m.store.uploaded()
 	require.Less(t, uploaded, int64(4096))
+	a, err := m.Lookup(root, "sparse")
+	require.NoError(t, err)
+	require.Equal(t, int64(1), a.Blocks)
 	m.restart()
 	n, err := m.Resolve("/sparse")
 	require.NoError(t, err)
@@ -543,6 +554,29 @@ func TestStoreThatIsAwayKeepsNobodyFromWorking(t *testing.T) {
 	other := newMachine(t, store, 64<<10)
 	require.Equal(t, "2", string(other.get("/during")))
 	require.Equal(t, "1", string(other.get("/renamed")))
+}
+
+func TestStoreThatIsAwaySinceItWasEmptyKeepsNobodyFromWorking(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	store.setFail(unavailable)
+	m.put("f", []byte("1"))
+	var left *fsimpl.LeftError
+	require.ErrorAs(t, m.leave(), &left)
+	m.start()
+	require.Equal(t, "1", string(m.get("/f")))
+	require.ErrorAs(t, m.leave(), &left)
+
+	// One that never saw the store cannot know what is in it.
+	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10}
+	require.ErrorIs(t, stranger.tryStart(), objstore.ErrUnavailable)
+
+	store.setFail(nil)
+	m.start()
+	m.stop()
+	stranger.start()
+	require.Equal(t, "1", string(stranger.get("/f")))
+	stranger.stop()
 }
 
 func TestIndexThatCannotBeReadStopsTheMountAndWritesNothing(t *testing.T) {
@@ -774,4 +808,34 @@ func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
 	aside, err := filepath.Glob(path + ".damaged-*")
 	require.NoError(t, err)
 	require.NotEmpty(t, aside)
+}
+
+func TestFirstFilesSurviveAStartWithoutTheStore(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	store.setFail(unavailable)
+	m.put("f", []byte("never published"))
+	var left *fsimpl.LeftError
+	require.ErrorAs(t, m.leave(), &left)
+	m.start()
+	require.Equal(t, "never published", string(m.get("/f")))
+	store.setFail(nil)
+	m.restart()
+	require.Equal(t, "never published", string(m.get("/f")))
+
+	// A machine that has never seen the store cannot start without it.
+	store.setFail(unavailable)
+	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10}
+	require.ErrorIs(t, stranger.tryStart(), objstore.ErrUnavailable)
+	store.setFail(nil)
+}
+
+func TestRootOfAFreshMountHasTheModeItWasGiven(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 64 << 10, rootMode: 0o700}
+	m.start()
+	m.put("f", nil)
+	a, err := m.Stat(root)
+	require.NoError(t, err)
+	require.Equal(t, uint32(0o700), a.Mode)
+	m.stop()
 }

@@ -41,8 +41,9 @@ type inode struct {
 	size    int64
 	mtime   int64
 	ctime   int64
-	changed bool  // something is to be committed
-	since   int64 // microseconds since 1970: when changed became true
+	info    *loroindex.Info // of an unlinked file that was changed since: the index has no place for it
+	changed bool            // something is to be committed
+	since   int64           // microseconds since 1970: when changed became true
 }
 
 // openInode returns the inode of n if it is in use, else nil.
@@ -132,12 +133,24 @@ func (i *inode) isChanged() bool {
 	return i.changed
 }
 
-// overlayAttr puts what was written here and is not in the index yet over a.
-func (i *inode) overlayAttr(a *Attr) {
+// overlayInfo replaces the facts of an unlinked file by what they became since.
+func (i *inode) overlayInfo(info *loroindex.Info) {
 	i.attrMu.Lock()
 	defer i.attrMu.Unlock()
+	if i.info != nil {
+		*info = *i.info
+	}
+}
+
+// overlay puts what the index does not have, or not yet, over an entry.
+func (i *inode) overlay(e *loroindex.Entry) {
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	if i.unlinked != nil {
+		e.Info = *i.unlinked
+	}
 	if i.changed {
-		a.Size, a.Mtime, a.Ctime = i.size, i.mtime, max(a.Ctime, i.ctime)
+		e.Size, e.ModTime, e.Changed = i.size, i.mtime, max(e.Changed, i.ctime)
 	}
 }
 
@@ -200,6 +213,7 @@ func (fs *FS) extentsOf(ctx context.Context, c loroindex.Content) (manifest.List
 	if err != nil {
 		return nil, &Error{Op: "read manifest", Path: c.Object.Key(), Kind: IO, Err: err}
 	}
+	fs.noteHoles(c.Object, extents)
 	return extents.Truncate(c.Size), nil
 }
 
@@ -222,6 +236,31 @@ func (i *inode) setExtents(l manifest.List) {
 	i.extents, i.search = l, l.Index()
 	i.version++
 }
+
+// noteHoles keeps in mind how much of a content with holes is stored, for stat.
+func (fs *FS) noteHoles(object objectid.ID, extents manifest.List) {
+	var stored int64
+	holes := false
+	for _, e := range extents {
+		if e.IsHole() {
+			holes = true
+		} else {
+			stored += e.Length
+		}
+	}
+	if !holes {
+		return
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.sparse == nil || len(fs.sparse) >= sparseMost {
+		fs.sparse = make(map[objectid.ID]int64)
+	}
+	fs.sparse[object] = stored
+}
+
+// sparseMost bounds the memory of noteHoles.
+const sparseMost = 1 << 14
 
 // put makes an object of the file that the store does not have yet: in the cache and
 // pinned. Called with mu held.

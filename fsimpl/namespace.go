@@ -1,6 +1,7 @@
 package fsimpl
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -237,6 +238,18 @@ func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName str
 
 // setInfo changes rarely changing facts of a node.
 func (fs *FS) setInfo(op string, n Node, change func(*loroindex.Info)) error {
+	if e, err := fs.index.Stat(n); err == nil && e.Removed {
+		if ino := fs.openInode(n); ino != nil {
+			// Its handles still see it, and nobody else ever will.
+			ino.overlayInfo(&e.Info)
+			change(&e.Info)
+			e.Changed = fs.opts.Now().UnixMicro()
+			ino.attrMu.Lock()
+			defer ino.attrMu.Unlock()
+			ino.info = &e.Info
+			return nil
+		}
+	}
 	_, err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Stat(n)
 		if err != nil {
@@ -249,7 +262,31 @@ func (fs *FS) setInfo(op string, n Node, change func(*loroindex.Info)) error {
 		e.Changed = fs.opts.Now().UnixMicro()
 		return tx.SetInfo(n, e.Info)
 	}, nil)
+	if errors.Is(err, loroindex.ErrRemoved) && fs.setUnlinkedInfo(n, change) {
+		return nil
+	}
 	return fs.fail(op, n, err)
+}
+
+// setUnlinkedInfo changes the facts of a file that is unlinked and still open, which
+// the index has no place for. It reports whether n is one.
+func (fs *FS) setUnlinkedInfo(n Node, change func(*loroindex.Info)) bool {
+	ino := fs.openInode(n)
+	if ino == nil {
+		return false
+	}
+	e, err := fs.index.Stat(n)
+	if err != nil {
+		return false
+	}
+	ino.attrMu.Lock()
+	defer ino.attrMu.Unlock()
+	if ino.unlinked == nil {
+		ino.unlinked = &e.Info
+	}
+	change(ino.unlinked)
+	ino.unlinked.Changed = fs.opts.Now().UnixMicro()
+	return true
 }
 
 // Chmod sets the permission bits.
