@@ -49,7 +49,8 @@ type Index struct {
 	tx     Tx       // the one transaction, reused
 	rec    recorder // what the import under way does
 
-	shelf shelf // has its own lock
+	shelf    shelf // has its own lock
+	migrated Span  // the operations of a migration on opening; not written afterwards
 }
 
 // New returns the index of a bucket that has none yet: an empty root directory.
@@ -58,7 +59,7 @@ func New(o Options) (*Index, error) { return Open(o) }
 
 // Open returns an index of the given snapshots and updates, in any order. The
 // first snapshot, if there is one, should be the largest: it is cheapest to
-// start from.
+// start from. An index of schema 1 is migrated.
 //
 // Errors: ErrUpdate, ErrMissing, ErrForeign, ErrNewerSchema.
 func Open(o Options, blobs ...[]byte) (*Index, error) {
@@ -68,10 +69,7 @@ func Open(o Options, blobs ...[]byte) (*Index, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUpdate, err)
 		}
 	}
-	if err := x.missing(); err != nil {
-		return nil, err
-	}
-	if err := x.start(); err != nil {
+	if _, err := x.startOrMigrate(); err != nil {
 		return nil, err
 	}
 	return x, nil

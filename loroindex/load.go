@@ -25,9 +25,9 @@ type Loaded struct {
 	Snapshots, Updates int
 	// Fresh: there was no index at all; an empty one was made, nothing written.
 	Fresh bool
-	// Ops is what Load itself changed: the migration of an index of schema 1.
-	// It is to be journaled and published like the operations of an Update.
-	Ops []Op
+	// Migrated: the bucket held an index of schema 1. The operations that made
+	// schema 2 of it are published with the first change.
+	Migrated bool
 	// Damaged holds what was wrong with objects and copies that could be done
 	// without.
 	Damaged []error
@@ -51,12 +51,13 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 		return nil, err
 	}
 	kept := len(l.x.doc.Version()) > 0
-	if kept && l.x.missing() == nil {
+	if kept && !l.x.isFirst() && l.x.missing() == nil {
 		// From here on the bucket's objects are news: what they do to this
 		// device's own work is looked at.
-		if err := l.start(); err != nil {
+		if err := l.x.start(); err != nil {
 			return nil, err
 		}
+		l.live = true
 	}
 	if b != nil {
 		if err := l.fromBucket(kept); err != nil {
@@ -66,15 +67,13 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 	} else if !kept {
 		return nil, fmt.Errorf("%w: this machine keeps no copy of the index; connect to the bucket once", ErrMissing)
 	}
-	if err := l.x.missing(); err != nil {
-		return nil, err
-	}
 	if !l.live {
-		if err := l.start(); err != nil {
+		if _, err := l.x.startOrMigrate(); err != nil {
 			return nil, err
 		}
 	}
 	l.out.Fresh = !l.x.schema
+	l.out.Migrated = l.x.migrated.End > 0
 	if l.bytes > largeLoad {
 		// What was read is garbage now, up to as much as the index itself.
 		debug.FreeOSMemory()
@@ -97,16 +96,6 @@ type loading struct {
 	sound int             // snapshots that could be read
 	since time.Time       // snapshots older than this are included in the head's
 	bytes int             // size of all that was imported
-}
-
-func (l *loading) start() error {
-	ops, err := l.x.startOrMigrate()
-	if err != nil {
-		return err
-	}
-	l.out.Ops = ops
-	l.live = true
-	return nil
 }
 
 // take imports a blob.
@@ -216,11 +205,12 @@ func (l *loading) fromBucket(kept bool) error {
 	if err != nil {
 		return err
 	}
-	headErr := h.err
+	headErr, usable := h.err, false
 	if h.there && h.err == nil {
 		headErr = l.snapshot(h.id)
 		if headErr == nil {
 			l.out.Head = h.id
+			usable = l.isCurrent(h.id)
 		} else if !errors.Is(headErr, ErrDamaged) {
 			return headErr
 		}
@@ -228,7 +218,7 @@ func (l *loading) fromBucket(kept bool) error {
 	if headErr != nil {
 		l.damaged(headErr)
 	}
-	objects, err := l.otherSnapshots(h, headErr == nil && h.there)
+	objects, err := l.otherSnapshots(h, usable)
 	if err != nil {
 		return err
 	}
@@ -249,6 +239,23 @@ func (l *loading) fromBucket(kept bool) error {
 	l.x.shelf.looked = l.x.now()
 	l.x.shelf.mu.Unlock()
 	return nil
+}
+
+// isCurrent reports whether a snapshot that was read is of schema 2. One that
+// is not may have been put before one that is by an old version of Pocket on
+// another machine, and does not stand for it.
+func (l *loading) isCurrent(id objectid.ID) bool {
+	includes, _ := l.x.shelf.seen(id)
+	if l.live {
+		l.x.mu.RLock()
+		defer l.x.mu.RUnlock()
+	}
+	reg, ok := l.x.pocket.Register(keySchema)
+	if !ok {
+		return false
+	}
+	op, ok := newCausality(l.x.doc).idOf(reg.IDLP)
+	return !ok || includes.Includes(op) // before the start of a compacted history: included
 }
 
 // snapshot imports one snapshot of the bucket, or the copy kept of it.

@@ -19,6 +19,9 @@ import (
 // Errors: those of the bucket in a KeyError; ErrMissing when the index lacks
 // some of the operations.
 func (x *Index) Publish(ctx context.Context, b Bucket, s Span) (key string, err error) {
+	if err := x.publishMigration(ctx, b); err != nil {
+		return "", err
+	}
 	body, err := x.Export(s)
 	if err != nil {
 		return "", err
@@ -67,7 +70,12 @@ func (l *loading) publishSnapshot() (objectid.ID, error) {
 			usable = false
 		} else if err != nil {
 			return objectid.ID{}, err
+		} else {
+			usable = l.isCurrent(h.id)
 		}
+	}
+	if err := x.publishMigration(l.ctx, l.b); err != nil {
+		return objectid.ID{}, err
 	}
 	for round := 1; ; round++ {
 		// A snapshot this index does not know, because another device is about

@@ -130,6 +130,11 @@ func (l *loading) missing() error {
 	if l.live {
 		l.x.mu.RLock()
 		defer l.x.mu.RUnlock()
+	} else if l.x.isFirst() {
+		// Updates may build on a migration that was not published.
+		if err := l.x.migrate(); err != nil {
+			return err
+		}
 	}
 	return l.x.missing()
 }
