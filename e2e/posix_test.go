@@ -360,8 +360,8 @@ func sparse(t *testing.T, dir string) {
 		if info.Size() != far+3 {
 			t.Errorf("the size is %d", info.Size())
 		}
-		if blocks := info.Sys().(*syscall.Stat_t).Blocks; blocks*512 > 64<<20 {
-			t.Errorf("a hole of 10 GiB takes %d blocks", blocks)
+		if blocks := info.Sys().(*syscall.Stat_t).Blocks; blocks == 0 {
+			t.Error("no blocks: tar takes such a file for one big hole")
 		}
 		buf := make([]byte, 200)
 		_, err = f.ReadAt(buf, 50)

@@ -52,6 +52,26 @@ func TestFilesAreThereAfterRestart(t *testing.T) {
 	}
 }
 
+// A directory that is mounted over is there as before when pocket has ended.
+func TestMountPointThatExists(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	if err := os.Mkdir(m.home("files"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	before := m.snapshot()["home/files"]
+	p := m.up(mountTable("files", "memory"))
+	writeTree(t, p.at("files"), 1, 20)
+	p.stop()
+	if after := m.snapshot()["home/files"]; after != before {
+		t.Errorf("the directory is %v, was %v", after, before)
+	}
+	if names := dirNames(t, m.home("files")); len(names) > 0 {
+		t.Errorf("below the mount there is %q", names)
+	}
+}
+
 // In mode sync a file whose close has returned is in the bucket.
 func TestSyncModeClosesIntoBucket(t *testing.T) {
 	needMounts(t)
