@@ -74,9 +74,6 @@ const (
 	DefaultPoll = 5 * time.Second
 	// pollSlowest is how far it slows down while the store cannot be read.
 	pollSlowest = 30 * time.Second
-	// metaOpened is set in the journal once the index was read from the store: from
-	// then on this machine can start without it.
-	metaOpened = "opened"
 	// syncPatience is how long close and fsync wait in Sync mode before they
 	// report an I/O error; the change stays queued.
 	syncPatience = 60 * time.Second
@@ -266,11 +263,6 @@ func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, e
 	for _, damage := range loaded.Damaged {
 		fs.log.Warn("an index object that was not needed is damaged", "error", damage)
 		fs.notices = append(fs.notices, fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
-	}
-	if !fs.offline && fs.journal.GetMeta(metaOpened) == nil {
-		if err := fs.journal.SetMeta(ctx, metaOpened, []byte{1}); err != nil {
-			return loroindex.Changes{}, err
-		}
 	}
 	fs.index = loaded.Index
 	fs.updates = loaded.Updates

@@ -810,26 +810,6 @@ func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
 	require.NotEmpty(t, aside)
 }
 
-func TestFirstFilesSurviveAStartWithoutTheStore(t *testing.T) {
-	store := newFaultStore()
-	m := newMachine(t, store, 64<<10)
-	store.setFail(unavailable)
-	m.put("f", []byte("never published"))
-	var left *fsimpl.LeftError
-	require.ErrorAs(t, m.leave(), &left)
-	m.start()
-	require.Equal(t, "never published", string(m.get("/f")))
-	store.setFail(nil)
-	m.restart()
-	require.Equal(t, "never published", string(m.get("/f")))
-
-	// A machine that has never seen the store cannot start without it.
-	store.setFail(unavailable)
-	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10}
-	require.ErrorIs(t, stranger.tryStart(), objstore.ErrUnavailable)
-	store.setFail(nil)
-}
-
 func TestRootOfAFreshMountHasTheModeItWasGiven(t *testing.T) {
 	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 64 << 10, rootMode: 0o700}
 	m.start()

@@ -37,13 +37,13 @@ type inode struct {
 
 	// attrMu guards what stat shows, so that stat waits for no disk. It is the
 	// innermost lock. size changes only while mu is held too.
-	attrMu  sync.Mutex
-	size    int64
-	mtime   int64
-	ctime   int64
-	info    *loroindex.Info // of an unlinked file that was changed since: the index has no place for it
-	changed bool            // something is to be committed
-	since   int64           // microseconds since 1970: when changed became true
+	attrMu   sync.Mutex
+	size     int64
+	mtime    int64
+	ctime    int64
+	changed  bool            // something is to be committed
+	since    int64           // microseconds since 1970: when changed became true
+	unlinked *loroindex.Info // what was set since the file was unlinked, or nil
 }
 
 // openInode returns the inode of n if it is in use, else nil.
@@ -131,15 +131,6 @@ func (i *inode) isChanged() bool {
 	i.attrMu.Lock()
 	defer i.attrMu.Unlock()
 	return i.changed
-}
-
-// overlayInfo replaces the facts of an unlinked file by what they became since.
-func (i *inode) overlayInfo(info *loroindex.Info) {
-	i.attrMu.Lock()
-	defer i.attrMu.Unlock()
-	if i.info != nil {
-		*info = *i.info
-	}
 }
 
 // overlay puts what the index does not have, or not yet, over an entry.

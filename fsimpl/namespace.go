@@ -238,18 +238,6 @@ func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName str
 
 // setInfo changes rarely changing facts of a node.
 func (fs *FS) setInfo(op string, n Node, change func(*loroindex.Info)) error {
-	if e, err := fs.index.Stat(n); err == nil && e.Removed {
-		if ino := fs.openInode(n); ino != nil {
-			// Its handles still see it, and nobody else ever will.
-			ino.overlayInfo(&e.Info)
-			change(&e.Info)
-			e.Changed = fs.opts.Now().UnixMicro()
-			ino.attrMu.Lock()
-			defer ino.attrMu.Unlock()
-			ino.info = &e.Info
-			return nil
-		}
-	}
 	_, err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Stat(n)
 		if err != nil {
