@@ -93,28 +93,32 @@ func (p *peerHistory) find(ctr int32) (int, bool) {
 
 // lookup returns the change that contains an operation.
 func (d *Doc) lookup(p uint32, ctr int32) (blockChange, error) {
-	h := &d.h
-	if int(p) >= len(h.peers) || ctr < 0 || ctr >= h.peers[p].end {
-		return blockChange{}, ErrUnknownRange
-	}
-	if o := h.open; o != nil && p == d.self && ctr >= o.ctr {
+	if o := d.h.open; o != nil && p == d.self && ctr >= o.ctr && ctr < o.end() {
 		return o.change(ctr), nil
 	}
-	ph := &h.peers[p]
-	i, ok := ph.find(ctr)
-	if !ok {
-		return blockChange{}, ErrUnknownRange
-	}
-	var r blockReader
-	raw, err := r.bytes(&ph.blocks[i])
-	if err != nil {
-		return blockChange{}, err
-	}
-	b, err := decodeHead(raw)
+	b, err := d.headOf(p, ctr)
 	if err != nil {
 		return blockChange{}, err
 	}
 	return b.changeAt(ctr), nil
+}
+
+// headOf decodes the head of the sealed block that contains an operation.
+func (d *Doc) headOf(p uint32, ctr int32) (*changeBlock, error) {
+	if int(p) >= len(d.h.peers) || ctr < 0 {
+		return nil, ErrUnknownRange
+	}
+	ph := &d.h.peers[p]
+	i, ok := ph.find(ctr)
+	if !ok {
+		return nil, ErrUnknownRange
+	}
+	var r blockReader
+	raw, err := r.bytes(&ph.blocks[i])
+	if err != nil {
+		return nil, err
+	}
+	return decodeHead(raw)
 }
 
 func (b *changeBlock) changeAt(ctr int32) blockChange {

@@ -101,9 +101,12 @@ type importer struct {
 	changes  []incoming
 	peers    map[uint32]*importPeer
 	accepted []accepted
+	order    []accepted      // the same by peer and counter, see eachBlock
 	added    []pendingChange // put into the pending set
 	taken    []pendingChange // removed from it
-	past     *past           // set when the tree log must reach further back
+	head     *changeBlock    // decoded last by lamport, of headPeer
+	headPeer uint32
+	past     *past // set when the tree log must reach further back
 	status   ImportStatus
 }
 
@@ -367,10 +370,23 @@ func (in *importer) lamport(p uint32, ctr int32) (uint32, error) {
 		}
 		return ip.spans[i].lam + uint32(ctr-ip.spans[i].ctr), nil
 	}
-	if p == in.d.self || int(p) < len(in.d.h.peers) {
-		return in.d.lamport(p, ctr)
+	d := in.d
+	if int(p) >= len(d.h.peers) {
+		return 0, ErrUnknownRange
 	}
-	return 0, ErrUnknownRange
+	if o := d.h.open; ctr == d.h.peers[p].end-1 || o != nil && p == d.self && ctr >= o.ctr {
+		return d.lamport(p, ctr)
+	}
+	// Changes of one peer mostly depend on another's in sequence.
+	if b := in.head; b == nil || p != in.headPeer || ctr < b.ctr || ctr >= b.end {
+		var err error
+		if in.head, err = d.headOf(p, ctr); err != nil {
+			return 0, err
+		}
+		in.headPeer = p
+	}
+	ch := in.head.changeAt(ctr)
+	return ch.lam + uint32(ctr-ch.ctr), nil
 }
 
 // apply performs the accepted changes. It cannot fail.
@@ -381,20 +397,11 @@ func (in *importer) apply() {
 	}
 	// The state takes changes block by block: registers do not care for the
 	// order and tree operations are sorted anyway.
-	order := slices.Clone(in.accepted)
-	slices.SortStableFunc(order, func(a, b accepted) int {
-		return cmp.Or(cmp.Compare(a.b.peer(), b.b.peer()), cmp.Compare(a.from, b.from))
-	})
 	var ops []treeOp
-	for i := 0; i < len(order); {
-		j := i + 1
-		for j < len(order) && order[j].b == order[i].b {
-			j++
-		}
-		ops = d.s.applyBlock(order[i:j], math.MaxInt32, ops)
-		d.storeBlock(order[i:j])
-		i = j
-	}
+	in.eachBlock(func(as []accepted) {
+		ops = d.s.applyBlock(as, math.MaxInt32, ops)
+		d.storeBlock(as)
+	})
 	if in.past != nil {
 		in.past.ops = append(in.past.ops, ops...)
 		d.s.relog(in.past)
@@ -486,30 +493,49 @@ func (t *blockTables) cid(i uint32) *cidRef {
 	return r
 }
 
+// eachBlock calls f for the accepted changes of every block, in counter order.
+func (in *importer) eachBlock(f func([]accepted)) {
+	if in.order == nil {
+		in.order = slices.Clone(in.accepted)
+		slices.SortStableFunc(in.order, func(a, b accepted) int {
+			return cmp.Or(cmp.Compare(a.b.peer(), b.b.peer()), cmp.Compare(a.from, b.from))
+		})
+	}
+	for i := 0; i < len(in.order); {
+		j := i + 1
+		for j < len(in.order) && in.order[j].b == in.order[i].b {
+			j++
+		}
+		f(in.order[i:j])
+		i = j
+	}
+}
+
+// eachAccepted calls f for the operations of accepted changes of one block, in
+// counter order and below to, with their Lamport times.
+func eachAccepted(as []accepted, to int32, f func(r *row, lam uint32)) {
+	it := as[0].b.rows()
+	var r row
+	k := 0
+	for it.next(&r) && r.ctr < to {
+		for r.ctr >= as[k].change().end {
+			if k++; k == len(as) {
+				return
+			}
+		}
+		if r.ctr+r.n > as[k].from {
+			f(&r, as[k].lam+uint32(r.ctr-as[k].from))
+		}
+	}
+}
+
 // applyBlock applies accepted changes of one block, in counter order and below
 // to, to the registers and appends its tree operations to ops.
 func (s *state) applyBlock(as []accepted, to int32, ops []treeOp) []treeOp {
 	b := as[0].b
 	t := s.tables(b)
 	peer := s.peers.intern(b.peer())
-	it := b.rows()
-	var r row
-	k := 0
-	for it.next(&r) && r.ctr < to {
-		if r.ctr+r.n <= as[k].from {
-			continue
-		}
-		for r.ctr >= as[k].change().end {
-			if k++; k == len(as) {
-				return ops
-			}
-		}
-		if r.ctr+r.n <= as[k].from {
-			continue
-		}
-		lam := as[k].lam + uint32(r.ctr-as[k].from)
-		ops = t.apply(&r, peer, lam, ops)
-	}
+	eachAccepted(as, to, func(r *row, lam uint32) { ops = t.apply(r, peer, lam, ops) })
 	return ops
 }
 

@@ -15,27 +15,28 @@ import "math"
 //     win that lost to a later one.
 func (in *importer) reconcile() error {
 	d := in.d
-	needLog, needRegs := false, false
-	for i := range in.accepted {
-		a := &in.accepted[i]
-		if a.lam > d.h.loadedLam || !d.h.loaded {
-			continue
-		}
-		it := a.b.rows()
-		var r row
-		for it.next(&r) && r.ctr < a.change().end && !(needLog && needRegs) {
-			if r.ctr < a.from {
-				continue
-			}
-			lam := a.lam + uint32(r.ctr-a.from)
-			switch c := a.b.cids[r.cid]; c.kind {
-			case TypeTree:
-				needLog = needLog || !d.s.log.floor.less(treeKey{lam, a.b.peer(), r.ctr, true})
-			case TypeMap:
-				needRegs = needRegs || !d.h.exact && d.s.replaces(a.b, c, a.b.keys[r.prop], lam)
-			}
-		}
+	if !d.h.loaded {
+		return nil
 	}
+	needLog, needRegs := false, false
+	in.eachBlock(func(as []accepted) {
+		old := false
+		for i := range as {
+			old = old || as[i].lam <= d.h.loadedLam
+		}
+		if !old || needLog && needRegs {
+			return
+		}
+		b := as[0].b
+		eachAccepted(as, math.MaxInt32, func(r *row, lam uint32) {
+			switch c := b.cids[r.cid]; c.kind {
+			case TypeTree:
+				needLog = needLog || !d.s.log.floor.less(treeKey{lam, b.peer(), r.ctr, true})
+			case TypeMap:
+				needRegs = needRegs || !d.h.exact && lam <= d.h.loadedLam && d.s.replaces(b, c, b.keys[r.prop], lam)
+			}
+		})
+	})
 	if needRegs {
 		if err := d.exactRegisters(); err != nil {
 			return err
