@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Checks loroindex/loro against the official Loro library, two versions of it: the
+# library reads random documents written here, both edit documents together, and
+# both judge damaged ones. Needs Go, node and npm; the library is downloaded once
+# into ${XDG_CACHE_HOME:-~/.cache}/pocket-loro-oracle.
+#
+#   scripts/check-loro.sh [--full] [--seed N]
+#
+# --full takes half an hour rather than half a minute. Everything random is made
+# from the seed, 1 unless given.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seed=1 documents=8 mutants=300 rounds=80
+while [ $# -gt 0 ]; do
+	case $1 in
+	--full) documents=300 mutants=10000 rounds=1000 ;;
+	--seed) seed=${2:?--seed needs a number}; shift ;;
+	*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
+	esac
+	shift
+done
+. scripts/loro-oracle/install.sh
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+started=$SECONDS
+step() { printf '%4d s  %s\n' $((SECONDS - started)) "$*"; }
+
+step "building"
+go build -o "$work/" ./scripts/loroblobs ./scripts/loro-oracle/crossplay
+step "documents written here, read by the official library (seed $seed)"
+"$work/loroblobs" -seed "$seed" -n $documents "$work/documents"
+node $oracle/check.mjs "$work/documents"
+step "cross-play"
+"$work/crossplay" -seed "$seed" -rounds $rounds
+step "damaged documents"
+"$work/loroblobs" -mutate -seed "$seed" -n $mutants "$work/mutants"
+node $oracle/mutants.mjs "$work/mutants"
+step "all agree"
