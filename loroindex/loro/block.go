@@ -344,7 +344,7 @@ func (b *changeBlock) decodeCIDs(raw []byte) error {
 			}
 			id.root, id.key = true, uint32(key)
 		default:
-			if peer >= uint64(len(b.peers)) || key < 0 {
+			if peer >= uint64(len(b.peers)) || key < 0 || key == math.MaxInt32 {
 				c.fail("change block: container id out of range")
 				break
 			}

@@ -147,7 +147,7 @@ func (it *rowIter) tree(r *row) {
 	if c.err != nil {
 		return
 	}
-	if peer >= uint64(len(b.peers)) || ctr > math.MaxInt32 {
+	if peer >= uint64(len(b.peers)) || ctr >= math.MaxInt32 {
 		c.fail("change block: tree target out of range")
 		return
 	}
@@ -163,6 +163,10 @@ func (it *rowIter) tree(r *row) {
 		t.parent = ID{b.peers[peer], int32(ctr)}
 	}
 	if t.trash() {
+		return
+	}
+	if t.parent.Counter == trashCounter {
+		c.fail("change block: tree parent out of range")
 		return
 	}
 	if pos >= uint64(len(b.positions)) {
