@@ -1,6 +1,8 @@
 package loroindex
 
 import (
+	"math"
+	"slices"
 	"sort"
 
 	"github.com/hamflx/pocket/internal/objectid"
@@ -8,20 +10,25 @@ import (
 )
 
 // causality answers who knew of what, from the dependencies of the changes. It
-// is made for one look at a document that does not change meanwhile.
+// is made for one look at a document that does not change meanwhile. What it
+// reads of the history is what happened at once, not what came before.
 type causality struct {
 	doc     *loro.Doc
 	version loro.VersionVector
-	pasts   map[loro.ID]loro.VersionVector // by first operation of a change
+	heads   loro.Frontiers
+	start   loro.VersionVector // where a compacted history begins
+	blind   map[loro.ID]loro.VersionVector
 	devices map[loro.PeerID]string
 }
 
 func newCausality(doc *loro.Doc) *causality {
-	return &causality{
-		doc: doc, version: doc.Version(),
-		pasts:   make(map[loro.ID]loro.VersionVector),
+	c := &causality{
+		doc: doc, version: doc.Version(), heads: doc.Frontiers(),
+		blind:   make(map[loro.ID]loro.VersionVector),
 		devices: make(map[loro.PeerID]string),
 	}
+	c.start, _ = doc.ShallowSince()
+	return c
 }
 
 // knows reports whether the writer of op knew of id.
@@ -29,47 +36,88 @@ func (c *causality) knows(op, id loro.ID) bool {
 	if op.Peer == id.Peer {
 		return op.Counter >= id.Counter
 	}
-	return c.past(op).Includes(id)
+	from, ok := c.unknown(op)[id.Peer]
+	return !ok || id.Counter < from
 }
 
-// past returns what the writer of op knew when it began the change op is in;
-// its own operations are not cut off at op. Operations before the start of a
-// compacted history are known to all.
-func (c *causality) past(op loro.ID) loro.VersionVector {
+// reach is an operation that a walk down the history has come to.
+type reach struct {
+	id      loro.ID
+	lamport uint32
+}
+
+// unknown returns, for each peer of whose operations the writer of op did not
+// know all, the counter from which it did not. It is the same for all
+// operations of a change, those of op's own peer aside.
+//
+// The history is walked from its heads and from op at once, later operations
+// before earlier ones, until everything still to be visited is below both, and
+// earlier than all that was not.
+func (c *causality) unknown(op loro.ID) loro.VersionVector {
 	change, err := c.doc.ChangeOf(op)
 	if err != nil {
-		return c.version
+		return nil // before the start of a compacted history, which all know
 	}
-	if v, ok := c.pasts[change.ID]; ok {
+	if v, ok := c.blind[change.ID]; ok {
 		return v
 	}
-	v := make(loro.VersionVector)
-	todo := []loro.ID{op}
-	for len(todo) > 0 {
-		id := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		// Down this peer's changes, as far as they have not been walked.
-		stop := v[id.Peer]
-		if id.Counter < stop {
-			continue
+	// Exclusive ends of what was reached, from the heads and from op.
+	all, known := make(loro.VersionVector), make(loro.VersionVector)
+	type way struct{ fromHeads, fromOp bool }
+	been := make(map[loro.ID]way)
+	var todo []reach
+	visit := func(id loro.ID, fromHeads, fromOp bool) {
+		if fromHeads {
+			all[id.Peer] = max(all[id.Peer], id.Counter+1)
 		}
-		v[id.Peer] = id.Counter + 1
-		for ctr := id.Counter; ctr >= stop; {
-			ch, err := c.doc.ChangeOf(loro.ID{Peer: id.Peer, Counter: ctr})
-			if err != nil {
-				break
+		if fromOp {
+			known[id.Peer] = max(known[id.Peer], id.Counter+1)
+		}
+		b := been[id]
+		if now := (way{b.fromHeads || fromHeads, b.fromOp || fromOp}); now != b {
+			been[id] = now
+			if l, ok := c.lamport(id); ok {
+				todo = append(todo, reach{id, l})
 			}
-			for _, dep := range ch.Deps {
-				if dep.Peer != id.Peer {
-					todo = append(todo, dep)
-				}
-			}
-			ctr = ch.ID.Counter - 1
 		}
 	}
-	start, _ := c.doc.ShallowSince()
-	v.Merge(start)
-	c.pasts[change.ID] = v
+	for _, h := range c.heads {
+		visit(h, true, false)
+	}
+	visit(op, true, true)
+	both := func(id loro.ID) bool { return id.Counter < all[id.Peer] && id.Counter < known[id.Peer] }
+	floor := uint32(math.MaxUint32) // the first operation of the changes op did not know all of
+	for slices.ContainsFunc(todo, func(r reach) bool { return r.lamport >= floor || !both(r.id) }) {
+		last := 0
+		for i, r := range todo {
+			if r.lamport > todo[last].lamport {
+				last = i
+			}
+		}
+		id := todo[last].id
+		todo = slices.Delete(todo, last, last+1)
+		ch, err := c.doc.ChangeOf(id)
+		if err != nil {
+			continue
+		}
+		fromHeads, fromOp := id.Counter < all[id.Peer], id.Counter < known[id.Peer]
+		if !fromOp {
+			floor = min(floor, ch.Lamport)
+		}
+		for _, dep := range ch.Deps {
+			visit(dep, fromHeads, fromOp)
+		}
+		if ch.ID.Counter > 0 {
+			visit(loro.ID{Peer: id.Peer, Counter: ch.ID.Counter - 1}, fromHeads, fromOp)
+		}
+	}
+	v := make(loro.VersionVector)
+	for p, end := range all {
+		if from := max(known[p], c.start[p]); from < end {
+			v[p] = from
+		}
+	}
+	c.blind[change.ID] = v
 	return v
 }
 
@@ -78,8 +126,7 @@ func (c *causality) device(p loro.PeerID) string {
 	d, ok := c.devices[p]
 	if !ok {
 		// Every session records its device with its first change.
-		start, _ := c.doc.ShallowSince()
-		if ch, err := c.doc.ChangeOf(loro.ID{Peer: p, Counter: start[p]}); err == nil {
+		if ch, err := c.doc.ChangeOf(loro.ID{Peer: p, Counter: c.start[p]}); err == nil {
 			d = ch.Message
 		}
 		c.devices[p] = d
@@ -89,8 +136,7 @@ func (c *causality) device(p loro.PeerID) string {
 
 // idOf finds the operation of an IDLP: Lamport times rise with counters.
 func (c *causality) idOf(at loro.IDLP) (loro.ID, bool) {
-	start, _ := c.doc.ShallowSince()
-	lo, end := start[at.Peer], c.version[at.Peer]
+	lo, end := c.start[at.Peer], c.version[at.Peer]
 	id := func(i int) loro.ID { return loro.ID{Peer: at.Peer, Counter: lo + int32(i)} }
 	n := int(end - lo)
 	i := sort.Search(n, func(i int) bool {
@@ -131,15 +177,13 @@ func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touch
 	// of each peer knows least.
 	unknown := make(map[loro.PeerID]int32)
 	for p, s := range applied {
-		past := c.past(loro.ID{Peer: p, Counter: s.Start})
-		if coversHeads(past, heads) {
+		op := loro.ID{Peer: p, Counter: s.Start}
+		if !slices.ContainsFunc(heads, func(h loro.ID) bool { return !c.knows(op, h) }) {
 			continue
 		}
-		for q, end := range before {
-			if q != p && past[q] < end {
-				if u, ok := unknown[q]; !ok || past[q] < u {
-					unknown[q] = past[q]
-				}
+		for q, from := range c.unknown(op) {
+			if u, ok := unknown[q]; q != p && from < before[q] && (!ok || from < u) {
+				unknown[q] = from
 			}
 		}
 	}
@@ -148,15 +192,6 @@ func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touch
 	}
 	x.lostContents(out, c, applied, unknown, before)
 	x.orphansOf(out, c, touched)
-}
-
-func coversHeads(past loro.VersionVector, heads loro.Frontiers) bool {
-	for _, h := range heads {
-		if !past.Includes(h) {
-			return false
-		}
-	}
-	return true
 }
 
 // lostContents finds contents of this device that lost against one whose writer

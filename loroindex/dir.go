@@ -125,7 +125,7 @@ func (x *Index) settleGroup(key nameKey, g []Node) {
 	for _, n := range g {
 		if x.at(n).flags&fLinked != 0 {
 			x.note(n)
-			x.unlinkName(n)
+			x.dropName(n)
 		}
 		x.unalias(n)
 	}
@@ -155,10 +155,6 @@ func (x *Index) settleGroup(key nameKey, g []Node) {
 	}
 }
 
-// unlinkName takes a linked node out of the table of names only: its place in
-// the list of entries, and so the order of listings, stays.
-func (v *view) unlinkName(n Node) { v.byName.remove(v.nameHash(n), n) }
-
 // relink enters a node into the table of names, and into the list of entries if
 // it is not there.
 func (v *view) relink(n Node) {
@@ -166,7 +162,7 @@ func (v *view) relink(n Node) {
 		v.link(n)
 		return
 	}
-	v.byName.insert(v.nameHash(n), n, v.nameHash)
+	v.enterName(n)
 }
 
 // alias names n, whose given name another keeps.

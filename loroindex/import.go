@@ -32,15 +32,14 @@ func (x *Index) Import(blob []byte) (Changes, error) {
 	if status.Touched.All {
 		x.reread()
 	}
+	var refused error
 	if status.Touched.All || slices.Contains(status.Touched.Maps, rootMap) {
-		if err := x.rereadRoot(); err != nil {
-			return changes, err
-		}
+		refused = x.rereadRoot()
 	}
 	touched := status.Touched.Nodes[treeName]
 	changes.Nodes = x.follow(touched)
 	x.conflicts(&changes, status.Applied, touched, before, heads)
-	return changes, nil
+	return changes, refused
 }
 
 func pendingSpans(m map[loro.PeerID]loro.Span) []Span {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/hamflx/pocket/loroindex/loro"
 )
@@ -226,47 +224,6 @@ type notExist struct{ name string }
 
 func (e notExist) Error() string { return fmt.Sprintf("%q: %v", e.name, ErrNotExist) }
 func (e notExist) Unwrap() error { return ErrNotExist }
-
-// FoldLookup finds an entry by its name without regard to case (Unicode simple
-// folding). An exact match is preferred, then the first in ReadDir order. The
-// cost of finding none exactly follows the size of the directory.
-//
-// Errors: as Lookup.
-func (x *Index) FoldLookup(parent Node, name string) (e Entry, err error) {
-	x.look(func() Node {
-		var unread Node
-		e, unread, err = x.lookup(parent, name)
-		if err == nil || unread != NoNode {
-			return unread
-		}
-		d, _, derr := x.openDir(parent)
-		if derr != nil {
-			return NoNode
-		}
-		for n := x.dirs[x.at(d).dir].first; n != NoNode; n = x.at(n).next {
-			if equalFold(x.nameOf(n), name) {
-				e, err = x.describe(n), nil
-				return NoNode
-			}
-		}
-		return NoNode
-	})
-	return e, err
-}
-
-// equalFold compares ASCII first, which is nearly all names.
-func equalFold(a, b string) bool {
-	for i := 0; i < len(a) && i < len(b); i++ {
-		ca, cb := a[i], b[i]
-		if ca >= utf8.RuneSelf || cb >= utf8.RuneSelf {
-			return strings.EqualFold(a[i:], b[i:])
-		}
-		if ca != cb && unicode.ToLower(rune(ca)) != unicode.ToLower(rune(cb)) {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
 
 // Stat describes a node, also one that is removed.
 //

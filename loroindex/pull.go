@@ -31,6 +31,9 @@ const fetchers = 16
 func (x *Index) Pull(ctx context.Context, b Bucket, local Local) (Changes, error) {
 	l := &loading{ctx: ctx, b: b, local: local, x: x, out: &Loaded{}, live: true}
 	err := l.pull()
+	if err == nil {
+		l.out.Changes.Pending = nil // what waited on the way was found
+	}
 	if err == nil && len(l.out.Damaged) > 0 {
 		err = errors.Join(l.out.Damaged...)
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/hamflx/pocket/loroindex/loro"
@@ -130,6 +131,16 @@ func checkView(t testing.TB, x *Index) {
 		}
 	}
 	require.Equal(t, linked, x.byName.live)
+	if x.folding {
+		require.Equal(t, linked, x.byFold.live)
+		for n := Root + 1; int(n) < x.count; n++ {
+			if nd := x.at(n); nd.flags&fLinked != 0 && nd.flags&fVisible != 0 {
+				e, err := x.FoldLookup(nd.parent, strings.ToUpper(x.nameOf(n)))
+				require.NoError(t, err)
+				require.True(t, strings.EqualFold(e.Name, x.nameOf(n)))
+			}
+		}
+	}
 	require.Equal(t, bytes, s.Bytes)
 	for key, g := range x.groups {
 		require.Greater(t, len(g), 1, key)
@@ -221,6 +232,40 @@ func (a *actor) edit(t testing.TB) {
 	}
 }
 
+// checkCausality compares who knew of what with all of the history below each
+// change.
+func checkCausality(t testing.TB, x *Index) {
+	c := newCausality(x.doc)
+	for ch, err := range x.doc.Changes() {
+		require.NoError(t, err)
+		past := make(loro.VersionVector)
+		todo := []loro.ID{ch.ID}
+		for len(todo) > 0 {
+			id := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for ctr := id.Counter; ctr >= past[id.Peer]; ctr-- {
+				at, err := x.doc.ChangeOf(loro.ID{Peer: id.Peer, Counter: ctr})
+				require.NoError(t, err)
+				if at.ID.Counter == ctr {
+					todo = append(todo, at.Deps...)
+				}
+			}
+			past[id.Peer] = max(past[id.Peer], id.Counter+1)
+		}
+		for p, end := range x.doc.Version() {
+			for ctr := range end {
+				id := loro.ID{Peer: p, Counter: ctr}
+				if p != ch.ID.Peer {
+					require.Equal(t, past.Includes(id), c.knows(ch.ID, id), "%v of %v", ch.ID, id)
+				}
+			}
+		}
+		at, ok := c.idOf(loro.IDLP{Lamport: ch.Lamport, Peer: ch.ID.Peer})
+		require.True(t, ok)
+		require.Equal(t, ch.ID, at)
+	}
+}
+
 var sessions = flag.Int("sessions", 16, "random sessions of TestDevicesConverge")
 
 // TestDevicesConverge has devices edit at once and exchange what they did in
@@ -235,6 +280,9 @@ func TestDevicesConverge(t *testing.T) {
 				x, err := Open(Options{Device: fmt.Sprintf("dev%d", i), Peer: uint64(100*seed + i + 1), Now: clock(1_700_000_000)})
 				require.NoError(t, err)
 				actors[i] = &actor{Index: x, rng: rng}
+				if rng.IntN(4) == 0 {
+					x.foldNames()
+				}
 			}
 			for range 120 {
 				a := actors[rng.IntN(len(actors))]
@@ -262,6 +310,8 @@ func TestDevicesConverge(t *testing.T) {
 				checkView(t, x)
 				require.Equal(t, want, tree(t, x))
 			}
+			checkCausality(t, xs[0])
+
 			// From the operations as journaled, in any order.
 			var blobs [][]byte
 			for _, a := range actors {

@@ -545,33 +545,20 @@ func TestANewerSchemaStopsChangesButNotReading(t *testing.T) {
 	_, err = d.Import(blob)
 	require.NoError(t, err)
 	require.NoError(t, d.Map(rootMap).Set(keySchema, loro.Int(3)))
+	id, err := d.Tree(treeName).Create(loro.TreeRoot)
+	require.NoError(t, err)
+	require.NoError(t, d.Tree(treeName).Meta(id).Set(keyName, loro.String("theirs")))
 	d.Commit()
 	up, err := d.ExportUpdates(x.Version())
 	require.NoError(t, err)
 
 	_, err = x.Import(up)
 	require.ErrorIs(t, err, ErrNewerSchema)
-	require.Equal(t, []string{"f"}, paths(t, x))
+	require.Equal(t, []string{"f", "theirs"}, paths(t, x))
 	op, err := try(x, func(tx *Tx) error { return tx.Remove(find2(tx, "f")) })
 	require.ErrorIs(t, err, ErrBroken)
 	require.ErrorIs(t, err, ErrNewerSchema)
 	require.Nil(t, op)
-}
-
-func TestFoldLookup(t *testing.T) {
-	x := testIndex(t, "anna")
-	for _, p := range []string{"Readme.TXT", "ÄRGER", "a", "A"} {
-		mk(t, x, p)
-	}
-	for name, want := range map[string]string{
-		"readme.txt": "Readme.TXT", "Readme.TXT": "Readme.TXT", "ärger": "ÄRGER", "a": "a", "A": "A",
-	} {
-		e, err := x.FoldLookup(Root, name)
-		require.NoError(t, err, name)
-		require.Equal(t, want, e.Name)
-	}
-	_, err := x.FoldLookup(Root, "readme")
-	require.ErrorIs(t, err, ErrNotExist)
 }
 
 func TestListingOrderIsStableAcrossChanges(t *testing.T) {

@@ -69,6 +69,7 @@ type view struct {
 
 	byName table // linked nodes by (parent, shown name)
 	byID   table // slots by tree id
+	byFold table // linked nodes by (parent, folded name), once somebody asked
 	seed   maphash.Seed
 
 	given    map[Node]string      // of fAlias: the name in the document, made safe
@@ -76,6 +77,7 @@ type view struct {
 	blocked  map[nameKey]nameKey  // a name wanted as an alias by a group, taken as a given one
 	dirty    map[nameKey]struct{} // groups to settle
 	settling bool                 // settle is at work
+	folding  bool                 // byFold is kept
 	merged   map[Node]Node        // of fMerged: the directory that shows it
 	members  map[Node][]Node      // of fMerger: the directories it shows beside its own
 	floating map[Node]struct{}    // held, out of sight, under a directory the view does not know
@@ -185,7 +187,11 @@ func (v *view) idHash(n Node) uint64 {
 }
 
 func (v *view) hashName(d Node, name string) uint64 {
-	h := maphash.String(v.seed, name) ^ uint64(d)*0x9e3779b97f4a7c15
+	return mixParent(d, maphash.String(v.seed, name))
+}
+
+func mixParent(d Node, h uint64) uint64 {
+	h ^= uint64(d) * 0x9e3779b97f4a7c15
 	return h ^ h>>32
 }
 
@@ -236,12 +242,12 @@ func (v *view) link(n Node) {
 	d.last = n
 	d.count++
 	nd.flags |= fLinked
-	v.byName.insert(v.nameHash(n), n, v.nameHash)
+	v.enterName(n)
 }
 
 func (v *view) unlink(n Node) {
 	nd := v.at(n)
-	v.byName.remove(v.nameHash(n), n)
+	v.dropName(n)
 	d := &v.dirs[v.at(nd.parent).dir]
 	if nd.prev != NoNode {
 		v.at(nd.prev).next = nd.next
@@ -258,11 +264,21 @@ func (v *view) unlink(n Node) {
 	nd.flags &^= fLinked
 }
 
-// show changes the shown name of a linked node.
-func (v *view) show(n Node, name string) {
-	v.byName.remove(v.nameHash(n), n)
-	v.setName(n, name)
+// enterName makes a node known by its shown name.
+func (v *view) enterName(n Node) {
 	v.byName.insert(v.nameHash(n), n, v.nameHash)
+	if v.folding {
+		v.byFold.insert(v.foldHash(n), n, v.foldHash)
+	}
+}
+
+// dropName undoes enterName, before the name or the parent changes. The place
+// in the list of entries, and so the order of listings, stays.
+func (v *view) dropName(n Node) {
+	v.byName.remove(v.nameHash(n), n)
+	if v.folding {
+		v.byFold.remove(v.foldHash(n), n)
+	}
 }
 
 // canon returns the directory under which n is shown: n itself unless merged.
