@@ -41,6 +41,7 @@ type machine struct {
 	name     string        // of the device; "": machine
 	poll     time.Duration // 0: never
 	rootMode uint32        // 0: 0755
+	openWait time.Duration // 0: long
 	state    *statedir.Dir
 	*fsimpl.FS
 }
@@ -123,7 +124,7 @@ func (m *machine) tryStart() (err error) {
 	m.FS, err = fsimpl.Open(context.Background(), fsimpl.Options{
 		Name: "test", Store: m.store, State: m.state, Mode: m.mode, ChunkSize: m.chunk, CacheSize: 1 << 30,
 		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: cmp.Or(m.rootMode, 0o755),
-		OpenWait: 100 * time.Millisecond, ReadWait: 50 * time.Millisecond,
+		OpenWait: cmp.Or(m.openWait, time.Minute), ReadWait: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -545,6 +546,7 @@ func TestStoreThatIsAwayKeepsNobodyFromWorking(t *testing.T) {
 	require.Positive(t, left.Progress.Changes)
 
 	// Starting without the store works from what this machine knows.
+	m.openWait = 100 * time.Millisecond
 	m.start()
 	require.NotEmpty(t, m.Notices())
 	require.Equal(t, "2", string(m.get("/during")))
@@ -563,14 +565,16 @@ func TestStoreThatIsAwaySinceItWasEmptyKeepsNobodyFromWorking(t *testing.T) {
 	m.put("f", []byte("1"))
 	var left *fsimpl.LeftError
 	require.ErrorAs(t, m.leave(), &left)
+	m.openWait = 100 * time.Millisecond
 	m.start()
 	require.Equal(t, "1", string(m.get("/f")))
 	require.ErrorAs(t, m.leave(), &left)
 
 	// One that never saw the store cannot know what is in it.
-	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10}
+	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, openWait: m.openWait}
 	require.ErrorIs(t, stranger.tryStart(), objstore.ErrUnavailable)
 
+	m.openWait, stranger.openWait = 0, 0
 	store.setFail(nil)
 	m.start()
 	m.stop()
