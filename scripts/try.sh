@@ -69,6 +69,7 @@ END
 
 # start runs pocket in the background until both mounts can be used.
 start() {
+	: >"$dir/stderr"
 	XDG_DATA_HOME="$dir/data" bin/pocket --config "$dir/config.toml" </dev/null >/dev/null 2>"$dir/stderr" &
 	pid=$!
 	local mount
