@@ -214,10 +214,17 @@ func (it *rowIter) skip(r *row) {
 	case tagContainer:
 		c.uvarint()
 	case tagLoroValue:
-		if k := b.cids[r.cid].kind; k == TypeList || k == TypeMovableList {
-			probe := *c
-			if probe.byte() != nestedList || probe.uvarint() != uint64(r.n) {
+		probe := *c
+		if list := probe.byte() == nestedList; list || b.cids[r.cid].kind != TypeMap {
+			n := probe.uvarint()
+			k := b.cids[r.cid].kind
+			if (k == TypeList || k == TypeMovableList) && (!list || n != uint64(r.n)) {
 				c.fail("change block: list length differs from the operation's")
+				return
+			}
+			// Containers directly in a list are named by counting on.
+			if list && n > uint64(math.MaxInt32-r.ctr) {
+				c.fail("change block: list too long for its counter")
 				return
 			}
 		}
