@@ -30,13 +30,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 	program := flags.String("pocket", "bin/pocket", "the pocket to measure")
 	parent := flags.String("dir", "", "where to work: a directory on the disk to measure (default: the system's temporary directory)")
 	runs := flags.Int("runs", 3, "how often each row is run; the median is shown")
-	only := flags.String("only", "", "rows to run, by words of their names, separated by commas")
+	only := flags.String("only", "", "rows to run, by parts of their names, separated by commas")
+	withHuge := flags.Bool("huge", false, "also write and read a file of 4 GiB")
 	asJSON := flags.Bool("json", false, "print JSON instead of a table")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}
 		return 2
+	}
+	if *withHuge {
+		rows = append(rows, hugeRows...)
 	}
 	report, err := measure(*program, *parent, *runs, *only, func(text string) { fmt.Fprintln(stderr, "bench:", text) })
 	if err == nil {

@@ -30,6 +30,7 @@ const (
 	smallMany = 1000
 	statMany  = 10_000
 	large     = 512 << 20
+	huge      = 4 << 30
 	dirMany   = 2000
 	block     = 128 << 10 // bytes of one read or write of a large file
 )
@@ -41,16 +42,26 @@ var rows = []row{
 	{"stat of 10,000 files after a restart", "stat/s", true, func(t target, dir string) (float64, error) { return statAll(t, dir, false) }},
 	{"stat of 10,000 files again", "stat/s", true, func(t target, dir string) (float64, error) { return statAll(t, dir, true) }},
 	{"ls -l of 10,000 files after a restart", "s", false, listLong},
-	{"write 512 MiB, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, false) }},
-	{"write 512 MiB, fsync, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, true) }},
+	{"write 512 MiB, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, large, false) }},
+	{"write 512 MiB, fsync, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, large, true) }},
 	{"write 512 MiB until all is in the store", "s", false, writeAndStore},
-	{"read 512 MiB after a restart", "MB/s", true, readLarge},
+	{"read 512 MiB after a restart", "MB/s", true, func(t target, dir string) (float64, error) { return readLarge(t, dir, large) }},
 	{"rename a directory of 2,000 files", "ms", false, renameDir},
 	{"remove a directory of 2,000 files", "s", false, removeDir},
-	{"peak memory (RSS) of all the above", "MiB", false, func(t target, _ string) (float64, error) {
-		rss, err := t.peakRSS()
-		return float64(rss) / (1 << 20), err
-	}},
+	{"peak memory (RSS) of all the above", "MiB", false, peak},
+}
+
+// hugeRows are added by -huge: they need 10 GB of disk.
+var hugeRows = []row{
+	{"write 4 GiB, close", "MB/s", true, func(_ target, dir string) (float64, error) { return writeLarge(dir, huge, false) }},
+	{"read 4 GiB after a restart", "MB/s", true, func(t target, dir string) (float64, error) { return readLarge(t, dir, huge) }},
+	{"peak memory (RSS) with 4 GiB", "MiB", false, peak},
+}
+
+// peak is cumulative: the most memory since the target was opened.
+func peak(t target, _ string) (float64, error) {
+	rss, err := t.peakRSS()
+	return float64(rss) / (1 << 20), err
 }
 
 // fill makes p bytes that do not compress and that no other call with another seed has.
@@ -150,10 +161,9 @@ func listLong(t target, dir string) (float64, error) {
 	return time.Since(start).Seconds(), err
 }
 
-// writeFile writes the large file and returns how long it took.
-func writeFile(dir string, sync bool) (time.Duration, error) {
-	// Four chunks of random bytes in turn would be found to be the same: each block
-	// gets a number of its own.
+// writeFile writes a large file and returns how long it took.
+func writeFile(dir string, size int64, sync bool) (time.Duration, error) {
+	// Chunks that are the same would be stored once: each block gets a number.
 	body := make([]byte, block)
 	fill(body, once())
 	start := time.Now()
@@ -161,7 +171,7 @@ func writeFile(dir string, sync bool) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	for i := range large / block {
+	for i := range size / block {
 		binary.LittleEndian.PutUint64(body, uint64(i))
 		if _, err := f.Write(body); err != nil {
 			return 0, errors.Join(err, f.Close())
@@ -174,21 +184,21 @@ func writeFile(dir string, sync bool) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-func writeLarge(dir string, sync bool) (float64, error) {
-	took, err := writeFile(dir, sync)
-	return large / 1e6 / took.Seconds(), err
+func writeLarge(dir string, size int64, sync bool) (float64, error) {
+	took, err := writeFile(dir, size, sync)
+	return float64(size) / 1e6 / took.Seconds(), err
 }
 
 func writeAndStore(t target, dir string) (float64, error) {
 	start := time.Now()
-	if _, err := writeFile(dir, false); err != nil {
+	if _, err := writeFile(dir, large, false); err != nil {
 		return 0, err
 	}
 	return storedSince(t, start)
 }
 
-func readLarge(t target, dir string) (float64, error) {
-	if _, err := writeFile(dir, false); err != nil {
+func readLarge(t target, dir string, size int64) (float64, error) {
+	if _, err := writeFile(dir, size, false); err != nil {
 		return 0, err
 	}
 	if _, err := t.restart(); err != nil {
@@ -208,10 +218,10 @@ func readLarge(t target, dir string) (float64, error) {
 		n += int64(k)
 	}
 	took := time.Since(start)
-	if err != io.EOF || n != large {
+	if err != io.EOF || n != size {
 		return 0, fmt.Errorf("read %d bytes: %w", n, err)
 	}
-	return large / 1e6 / took.Seconds(), nil
+	return float64(size) / 1e6 / took.Seconds(), nil
 }
 
 func renameDir(t target, dir string) (float64, error) {
