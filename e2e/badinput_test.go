@@ -70,7 +70,7 @@ func TestMistakesInConfiguration(t *testing.T) {
 		{"one path inside another", memory + "[[mounts]]\nname = \"n\"\nmount_path = \"~/m/n\"\nstorage = \"memory\"\n", []string{"CONFIG:7:", "home/m", "line 1"}},
 		{"one name twice", memory + "[[mounts]]\nname = \"m\"\nmount_path = \"~/n\"\nstorage = \"memory\"\n", []string{"CONFIG:6:", `"m"`}},
 		{"wrong type", "[[mounts]]\nmount_path = 5\nstorage = \"memory\"\n", []string{"CONFIG:2:", "mount_path", "string"}},
-		{"no TOML", "[[mounts]\n", []string{"CONFIG:1:"}},
+		{"no TOML", "[[mounts]]\nmount_path =\n", []string{"CONFIG:2:"}},
 		{"unknown backend", "[storages.s]\nbackend = \"S4\"\n" + memory, []string{"CONFIG:2:", "S4", "s3"}},
 		{"unknown mode", memory + "mode = \"synk\"\n", []string{"CONFIG:5:", "synk", "sync"}},
 		{"no mounts", "[storages.s]\nbackend = \"dir\"\n[storages.s.dir]\npath = \"/x\"\n", []string{"CONFIG", "mounts"}},
