@@ -318,7 +318,9 @@ func (x *Index) slotOf(id loro.TreeID) Node {
 		return n
 	}
 	if x.tree.Alive(id) {
-		return x.reach(id, x.micros())
+		if n := x.reach(id, x.micros()); n != NoNode {
+			return n
+		}
 	}
 	n := x.adopt(id)
 	x.setName(n, x.givenIn(n))

@@ -395,6 +395,6 @@ func (x *Index) adoptNew(id loro.TreeID) (n Node, created int64) {
 // givenIn reads a node's name from the document and makes it safe.
 func (x *Index) givenIn(n Node) string {
 	raw, _ := x.tree.Meta(x.id(n)).Raw(keyName)
-	name, _ := raw.Bytes()
+	name, _ := bytesOf(raw, loro.KindString)
 	return safeName(string(name), x.ino(n))
 }

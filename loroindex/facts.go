@@ -51,6 +51,14 @@ func kindOf(s []byte) (Kind, bool) {
 	return File, false
 }
 
+// bytesOf returns the bytes of a string or binary, if the value is that.
+func bytesOf(v loro.Raw, k loro.Kind) ([]byte, bool) {
+	if v.Kind() != k {
+		return nil, false
+	}
+	return v.Bytes()
+}
+
 // decodedInfo is an info value of the document.
 type decodedInfo struct {
 	Info
@@ -68,7 +76,7 @@ func decodeInfo(v loro.Raw) decodedInfo {
 	for key, val := range v.Entries() {
 		switch key {
 		case infoKind:
-			b, _ := val.Bytes()
+			b, _ := bytesOf(val, loro.KindString)
 			if d.Kind, d.kindKnown = kindOf(b); !d.kindKnown {
 				d.kindName, d.more = string(b), true
 			}
@@ -85,7 +93,7 @@ func decodeInfo(v loro.Raw) decodedInfo {
 		case infoChanged:
 			d.Changed, _ = val.Int()
 		case infoTarget:
-			if b, ok := val.Bytes(); ok && len(b) <= maxTarget {
+			if b, ok := bytesOf(val, loro.KindString); ok && len(b) <= maxTarget {
 				d.Target = string(b)
 			}
 		case infoUID:
@@ -176,7 +184,7 @@ func decodeContent(v loro.Raw) decodedContent {
 		case contentModTime:
 			d.ModTime, d.timed = val.Int()
 		case contentObject:
-			if b, ok := val.Bytes(); ok && len(b) == objectid.Size {
+			if b, ok := bytesOf(val, loro.KindBinary); ok && len(b) == objectid.Size {
 				d.Object = objectid.ID(b)
 			}
 		case contentManifest:

@@ -191,8 +191,8 @@ func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
 			return // in a directory nobody looked into
 		}
 		p = x.reach(parent, now)
-		if x.at(n).flags&fPlaced != 0 {
-			return // by reading what was on the way
+		if p == NoNode || x.at(n).flags&fPlaced != 0 { // the latter by reading what was on the way
+			return
 		}
 	}
 	d := x.canon(p)
@@ -256,7 +256,8 @@ func (x *Index) placedIn(n Node) bool {
 }
 
 // reach returns the slot of a live tree node after reading the directories
-// above it.
+// above it. It is NoNode below what is no directory, where only a foreign
+// writer puts a node.
 func (x *Index) reach(id loro.TreeID, now int64) Node {
 	var below []loro.TreeID
 	n := x.find(id)
@@ -266,7 +267,10 @@ func (x *Index) reach(id loro.TreeID, now int64) Node {
 		n = x.find(id)
 	}
 	for _, b := range slices.Backward(below) {
-		x.read(x.canon(n))
+		if n = x.canon(n); x.at(n).kind != Dir {
+			return NoNode
+		}
+		x.read(n)
 		if n = x.find(b); n == NoNode {
 			// The directory was read before this import made b in it.
 			x.settleIn(b, NoNode, now)

@@ -87,7 +87,7 @@ func shownTree(x *Index) []string {
 			entry := Entry{Info: Info{Kind: e.item.info.Kind, Mode: e.item.info.Mode}}
 			if e.item.info.Kind != Dir {
 				val, _ := x.tree.Meta(e.item.id).Raw(keyContent)
-				entry.Content = decodeContent(val).Content
+				entry.Content = decodeContent(val).of(e.item.info.Info, true)
 			}
 			lines = append(lines, line(path, entry))
 			if e.item.info.Kind == Dir {

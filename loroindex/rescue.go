@@ -102,8 +102,8 @@ func (x *Index) home(n Node) (Node, error) {
 		if !x.tree.Alive(id) {
 			continue
 		}
-		if k := x.canon(x.reach(id, x.micros())); x.at(k).kind == Dir {
-			return k, nil
+		if k := x.reach(id, x.micros()); k != NoNode && x.at(x.canon(k)).kind == Dir {
+			return x.canon(k), nil
 		}
 	}
 	return Root, nil
