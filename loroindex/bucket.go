@@ -86,9 +86,8 @@ func (s *shelf) seen(id objectid.ID) (Version, bool) {
 	return v, ok
 }
 
-// noteSpan records that the bucket holds an update of a span. It reports
-// whether what the bucket includes grew: not when operations before it are
-// missing there.
+// noteSpan records that the bucket holds an update of a span. What the bucket
+// includes grows by it unless operations before it are not known to be there.
 func (s *shelf) noteSpan(span Span) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,8 +52,10 @@ func (x *Index) displace(n Node) {
 	if nd.flags&fMerged != 0 {
 		x.split(n)
 	}
-	for _, m := range slices.Clone(x.members[n]) {
-		x.split(m)
+	if nd.flags&fMerger != 0 {
+		for _, m := range slices.Clone(x.members[n]) {
+			x.split(m)
+		}
 	}
 	if nd.flags&fLinked != 0 {
 		x.unlink(n)

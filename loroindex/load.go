@@ -50,8 +50,8 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 	if err := l.fromLocal(); err != nil {
 		return nil, err
 	}
-	kept := len(l.x.doc.Version()) > 0
-	if kept && !l.x.isFirst() && l.x.missing() == nil {
+	known := len(l.x.doc.Version()) > 0
+	if known && !l.x.isFirst() && l.x.missing() == nil {
 		// From here on the bucket's objects are news: what they do to this
 		// device's own work is looked at.
 		if err := l.x.start(); err != nil {
@@ -60,11 +60,11 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 		l.live = true
 	}
 	if b != nil {
-		if err := l.fromBucket(kept); err != nil {
+		if err := l.fromBucket(known); err != nil {
 			return nil, err
 		}
 		l.out.Bucket = l.x.shelf.version()
-	} else if !kept {
+	} else if !known {
 		return nil, fmt.Errorf("%w: this machine keeps no copy of the index; connect to the bucket once", ErrMissing)
 	}
 	if !l.live {
@@ -72,6 +72,7 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 			return nil, err
 		}
 	}
+	l.out.Damaged = append(l.out.Damaged, l.unkept...)
 	l.out.Fresh = !l.x.schema
 	l.out.Migrated = l.x.migrated.End > 0
 	if l.bytes > largeLoad {
@@ -96,6 +97,8 @@ type loading struct {
 	sound int             // snapshots that could be read
 	since time.Time       // snapshots older than this are included in the head's
 	bytes int             // size of all that was imported
+
+	unkept []error // copies that could not be kept
 }
 
 // take imports a blob.
@@ -198,9 +201,9 @@ func covers(v Version, s Span) bool { return v[peerID(s.Peer)] >= s.End }
 
 func peerID(p uint64) loro.PeerID { return loro.PeerID(p) }
 
-// fromBucket imports what the bucket holds beyond what is here. kept says that
-// this machine knows a published index.
-func (l *loading) fromBucket(kept bool) error {
+// fromBucket imports what the bucket holds beyond what is here. known says that
+// this machine keeps copies of a published index.
+func (l *loading) fromBucket(known bool) error {
 	h, err := readHead(l.ctx, l.b)
 	if err != nil {
 		return err
@@ -229,7 +232,7 @@ func (l *loading) fromBucket(kept bool) error {
 	if err != nil {
 		return err
 	}
-	if !h.there && objects == 0 && updates == 0 && kept {
+	if !h.there && objects == 0 && updates == 0 && known {
 		return fmt.Errorf("%w: neither %s nor anything below %s and %s exists, but this machine keeps copies of it; check the bucket and the prefix", ErrIndexGone, HeadKey, ObjectPrefix, UpdatePrefix)
 	}
 	if h.there && objects == 0 && l.sound == 0 {
@@ -290,14 +293,14 @@ func asDamage(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// keep hands an object to this machine's copies. That it cannot be kept is not
-// a reason to stop.
+// keep hands an object to this machine's copies. That it cannot be kept is no
+// reason to stop, but is told at the end.
 func (l *loading) keep(key string, body []byte) {
 	if l.local == nil {
 		return
 	}
 	if err := l.local.Put(l.ctx, key, body); err != nil {
-		l.damaged(&KeyError{"keep a copy of", key, err})
+		l.unkept = append(l.unkept, &KeyError{"keep a copy of", key, err})
 	}
 }
 

@@ -1,9 +1,12 @@
 package loroindex
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -391,4 +394,51 @@ func TestANewerIndexIsRefusedOnLoading(t *testing.T) {
 	b.noWrites(t)
 	_, err = Load(t.Context(), b, nil, Options{})
 	require.ErrorIs(t, err, ErrNewerSchema)
+}
+
+// fullLocal is a disk without room.
+type fullLocal struct{ memLocal }
+
+func (fullLocal) Put(context.Context, string, []byte) error { return errNoRoom }
+
+var errNoRoom = errors.New("no room")
+
+func TestCopiesThatCannotBeKeptAreToldAndStopNothing(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	l := load(t, b, fullLocal{}, "berta")
+	require.Len(t, l.Damaged, 1)
+	require.ErrorIs(t, l.Damaged[0], errNoRoom)
+	publish(t, x, b, "b")
+	_, err := l.Index.Pull(t.Context(), b, fullLocal{})
+	require.ErrorIs(t, err, errNoRoom)
+	require.Equal(t, []string{"a", "b"}, paths(t, l.Index))
+	id, _, err := l.Index.PublishSnapshot(t.Context(), b, fullLocal{})
+	require.ErrorIs(t, err, errNoRoom)
+	require.ErrorContains(t, err, ObjectKey(id))
+	require.Equal(t, id, load(t, b, nil, "carl").Head)
+}
+
+func TestLoadingEndsWhenItIsCancelled(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	for i := range 3 * fetchers {
+		publish(t, x, b, fmt.Sprint(i))
+	}
+	for at := 1; at <= 3*fetchers; at += 7 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var gets atomic.Int32
+		b.hook = func(op, key string) error {
+			if strings.HasPrefix(key, UpdatePrefix) && op == "get" && int(gets.Add(1)) == at {
+				cancel() // the bucket answers all the same
+			}
+			return nil
+		}
+		_, err := Load(ctx, b, nil, Options{})
+		if err != nil {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		cancel()
+	}
 }

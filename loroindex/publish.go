@@ -44,17 +44,18 @@ func tipOf(s Span) string { return UpdateKey(s)[len(UpdatePrefix):] }
 // and points the head to it. Operations not published yet are not in it: they
 // may name contents that are not uploaded. When the bucket has a snapshot with
 // operations this index lacks, they are merged first. It does nothing when the
-// head's snapshot includes everything. It returns the snapshot the head names
-// then, zero if there is nothing to write.
+// head's snapshot includes everything, and for an index whose history was
+// trimmed while it has operations to publish. It returns the snapshot the head
+// names then, zero if there is nothing to write.
 //
 // Whatever step it is stopped after, the bucket includes what it did before.
 //
-// Errors: those of the bucket in a KeyError; ErrDamaged when the object reads
-// back other than it was written; ErrMissing.
+// Errors: those of the bucket and of local in a KeyError; ErrDamaged when the
+// object reads back other than it was written; ErrMissing.
 func (x *Index) PublishSnapshot(ctx context.Context, b Bucket, local Local) (objectid.ID, Changes, error) {
 	l := &loading{ctx: ctx, b: b, local: local, x: x, out: &Loaded{}, live: true}
 	id, err := l.publishSnapshot()
-	return id, l.out.Changes, err
+	return id, l.out.Changes, errors.Join(append(l.unkept, err)...)
 }
 
 func (l *loading) publishSnapshot() (objectid.ID, error) {
@@ -88,7 +89,7 @@ func (l *loading) publishSnapshot() (objectid.ID, error) {
 		if v, ok := x.shelf.seen(h.id); usable && ok && v.Covers(has) {
 			return h.id, nil
 		}
-		if len(has) == 0 || round > rounds {
+		if len(has) == 0 || round > rounds || x.trimmedAhead(has) {
 			return h.id, nil
 		}
 		body, v, err := x.snapshotOf(has)
@@ -100,7 +101,8 @@ func (l *loading) publishSnapshot() (objectid.ID, error) {
 		if err := l.b.Put(l.ctx, key, body); err != nil {
 			return objectid.ID{}, &KeyError{"put", key, err}
 		}
-		if _, err := getSnapshot(l.ctx, l.b, id); err != nil {
+		body = nil // it is large
+		if body, err = getSnapshot(l.ctx, l.b, id); err != nil {
 			return objectid.ID{}, err
 		}
 		if err := l.b.Put(l.ctx, HeadKey, []byte(id.String())); err != nil {
@@ -110,6 +112,14 @@ func (l *loading) publishSnapshot() (objectid.ID, error) {
 		l.keep(key, body)
 		h, usable = head{id: id, there: true}, true
 	}
+}
+
+// trimmedAhead reports whether the document has operations beyond has, and no
+// beginning that a document without them could be made from.
+func (x *Index) trimmedAhead(has Version) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.doc.IsShallow() && !has.Covers(x.doc.Version())
 }
 
 // snapshotOf makes a snapshot of the operations in has, which the document

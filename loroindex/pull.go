@@ -27,17 +27,15 @@ const fetchers = 16
 //
 // Errors: those of the bucket and of local in a KeyError; ErrDamaged,
 // ErrMissing, ErrNewerSchema. What could be imported stays imported; Changes
-// says what that is, also beside an error.
+// says what that is, also beside an error. A head that names nothing readable
+// is no error: the next snapshot replaces it.
 func (x *Index) Pull(ctx context.Context, b Bucket, local Local) (Changes, error) {
 	l := &loading{ctx: ctx, b: b, local: local, x: x, out: &Loaded{}, live: true}
 	err := l.pull()
 	if err == nil {
 		l.out.Changes.Pending = nil // what waited on the way was found
 	}
-	if err == nil && len(l.out.Damaged) > 0 {
-		err = errors.Join(l.out.Damaged...)
-	}
-	return l.out.Changes, err
+	return l.out.Changes, errors.Join(append(l.unkept, err)...)
 }
 
 func (l *loading) pull() error {
@@ -59,9 +57,6 @@ func (l *loading) pull() error {
 	h, err := readHead(l.ctx, l.b)
 	if err != nil {
 		return err
-	}
-	if h.err != nil {
-		l.damaged(h.err)
 	}
 	if h.there && h.err == nil {
 		if _, ok := x.shelf.seen(h.id); !ok {
@@ -164,7 +159,6 @@ func (l *loading) fetch(want []Span) error {
 	type result struct {
 		body []byte
 		err  error
-		from bool // read from the bucket, not from a copy
 	}
 	results := make([]chan result, len(want))
 	for i := range results {
@@ -190,13 +184,12 @@ func (l *loading) fetch(want []Span) error {
 				if err != nil {
 					err = &KeyError{"get", key, err}
 				}
-				results[i] <- result{body, err, true}
+				results[i] <- result{body, err}
 			})
 		}
 	})
 	for i, s := range want {
 		r := <-results[i]
-		<-slots
 		if r.err == nil {
 			r.err = l.update(s, r.body)
 		}
@@ -204,6 +197,7 @@ func (l *loading) fetch(want []Span) error {
 			cancel()
 			return r.err
 		}
+		<-slots // only of what was read: one that was cancelled has none
 	}
 	return nil
 }

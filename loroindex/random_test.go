@@ -266,13 +266,16 @@ func checkCausality(t testing.TB, x *Index) {
 	}
 }
 
-var sessions = flag.Int("sessions", 16, "random sessions of TestDevicesConverge")
+var (
+	sessions     = flag.Int("sessions", 16, "random sessions of TestDevicesConverge")
+	firstSession = flag.Int("first", 0, "the seed of the first of them")
+)
 
 // TestDevicesConverge has devices edit at once and exchange what they did in
 // any order and grouping. Every view follows its document at every step, and in
 // the end all trees are equal.
 func TestDevicesConverge(t *testing.T) {
-	for seed := range *sessions {
+	for seed := *firstSession; seed < *firstSession+*sessions; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(seed), 1))
 			actors := make([]*actor, 2+rng.IntN(3))
