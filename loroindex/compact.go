@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,7 +70,8 @@ type Compaction struct {
 	Until              time.Time   // by the store's clock; zero when nothing waits
 	Kept               int         // snapshots of the first Pocket, which stay
 	Head               objectid.ID // the snapshot that the head names then; zero when a dry run did not write it
-	HeadBytes          int64       // its size
+	HeadBytes          int64       // its size: what is read to open the index then
+	StartBytes         int64       // what was read to open the index before
 	Operations         int64       // that there are
 	Trimmed            int64       // of these, whose history the head's snapshot does not hold
 	NotTrimmed         string      // with Trim: why the history was not trimmed, or ""
@@ -145,13 +147,16 @@ func (c *compacting) run() error {
 	for _, u := range updates {
 		c.out.Updates.add(u.size)
 	}
-	for _, s := range c.known {
+	for _, s := range c.there {
 		c.out.Snapshots.add(s.size)
 		if s.first {
 			c.out.Kept++
 		}
 	}
 	if err := c.check(); err != nil {
+		return err
+	}
+	if err := c.opening(updates); err != nil {
 		return err
 	}
 	head, err := c.fold()
@@ -184,6 +189,31 @@ func (c *compacting) check() error {
 	return nil
 }
 
+// opening adds up what Load reads.
+func (c *compacting) opening(updates []listedUpdate) error {
+	h, err := readHead(c.ctx, c.b)
+	if err != nil {
+		return err
+	}
+	has := make(Version)
+	since := time.Time{}
+	if s := c.known[h.id]; s != nil {
+		since = s.written.Add(-headSlack)
+	}
+	for _, s := range c.there {
+		if !s.written.Before(since) {
+			c.out.StartBytes += s.size
+			has.Merge(s.end)
+		}
+	}
+	for _, u := range updates {
+		if !covers(has, u.Span) {
+			c.out.StartBytes += u.size
+		}
+	}
+	return nil
+}
+
 // all is everything that was read, as if it were a snapshot.
 func (c *compacting) all() *held {
 	s := &held{end: c.x.doc.Version(), written: c.o.Now()}
@@ -196,7 +226,7 @@ func (c *compacting) all() *held {
 func (c *compacting) complete() *held {
 	all := c.all()
 	var found *held
-	for _, s := range c.known {
+	for _, s := range c.there {
 		if !s.first && s.end.Covers(all.end) && all.start.Covers(s.start) && (found == nil || s.replaces(found)) {
 			found = s
 		}
@@ -215,15 +245,9 @@ func (c *compacting) fold() (head *held, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s := c.complete()
-		if s == nil {
-			body, _, err := c.x.ExportSnapshot()
-			if err != nil {
-				return nil, err
-			}
-			if s, err = c.write(body, c.all()); err != nil {
-				return nil, err
-			}
+		s, err := c.whole()
+		if err != nil {
+			return nil, err
 		}
 		if c.o.Trim {
 			if s, err = c.trim(h.id, s); err != nil {
@@ -250,6 +274,46 @@ func (c *compacting) fold() (head *held, err error) {
 			return nil, err
 		}
 	}
+}
+
+// whole returns a snapshot that includes everything, after writing it if there
+// is none.
+func (c *compacting) whole() (*held, error) {
+	s := c.complete()
+	if s == nil {
+		body, _, err := c.x.ExportSnapshot()
+		if err != nil {
+			return nil, err
+		}
+		return c.write(body, c.all())
+	}
+	if !c.overtaken(s) {
+		return s, nil
+	}
+	// The same once more makes it the newest, so that the others can go.
+	body, err := getSnapshot(c.ctx, c.b, s.id)
+	if err != nil {
+		return nil, err
+	}
+	again := *s
+	again.written = c.o.Now()
+	return c.write(body, &again)
+}
+
+// overtaken reports whether a snapshot that s makes unnecessary was written after
+// it: by a device that did not know it.
+func (c *compacting) overtaken(s *held) bool {
+	for _, o := range c.there {
+		if o == s || !o.written.After(s.written) {
+			continue
+		}
+		lacks := !o.end.Covers(s.end)
+		trimmed := c.o.Trim && !s.start.Covers(o.start) // is meant to be newer
+		if lacks || !o.first && !trimmed {
+			return true
+		}
+	}
+	return false
 }
 
 // write writes a snapshot and reads it back. s is what it keeps.
@@ -280,7 +344,15 @@ func (c *compacting) write(body []byte, s *held) (*held, error) {
 	if back.written, err = c.dated(key); err != nil {
 		return nil, err
 	}
-	c.known[id] = back
+	if old := c.known[id]; old != nil {
+		old.written = back.written
+		back = old
+	} else {
+		c.known[id] = back
+	}
+	if !slices.Contains(c.there, back) {
+		c.there = append(c.there, back)
+	}
 	c.step(Step{"writing", "snapshots", 1, 1, size, size})
 	return back, nil
 }
@@ -381,24 +453,17 @@ func (c *compacting) present(head *held) (there []*held, _ *held, err error) {
 		if _, err := c.takeSnapshots(list); err != nil {
 			return nil, nil, err
 		}
-		there = there[:0]
-		for _, obj := range list {
-			id, _ := ParseObjectKey(obj.Key)
-			if s := c.known[id]; s != nil {
-				there = append(there, s)
-			}
-		}
 		if c.o.DryRun {
-			return append(there, c.planned...), head, nil
+			return append(c.there, c.planned...), head, nil
 		}
 		// What it names may be newer than the listing.
 		h, err := readHead(c.ctx, c.b)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, s := range there {
+		for _, s := range c.there {
 			if s.id == h.id {
-				return there, s, nil
+				return c.there, s, nil
 			}
 		}
 	}

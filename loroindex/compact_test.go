@@ -494,42 +494,71 @@ func TestSlowMountsHideNothing(t *testing.T) {
 		want = append(want, w.write(s, 1)...)
 	}
 	s.pass(MinGrace)
-	// publish has w make a snapshot the head, and die then. Meanwhile is after it
-	// has read everything.
-	publish := func(w *writer, meanwhile func()) {
-		d := &door{shed: s}
-		wrote, dead := false, false
-		d.before = func(c call) error {
-			switch {
-			case dead:
-				return errDead
-			case c.op == "put" && c.key != HeadKey && !wrote:
-				meanwhile()
-				wrote = true
-			case c.op == "list" && wrote:
-				dead = true
-				return errDead
-			}
-			return nil
-		}
-		_, _, err := w.PublishSnapshot(background, d, nil)
-		require.ErrorIs(t, err, errDead)
-		h, err := readHead(background, s)
-		require.NoError(t, err)
-		_, seen := w.shelf.seen(h.id)
-		require.True(t, seen)
-	}
-	publish(slow[0], func() {
+	publishSlowly(slow[0], s, func() {
 		want = append(want, a.write(s, 1)...)
 		compact(t, s, CompactOptions{})
 		s.pass(10 * time.Hour)
 	})
-	publish(slow[1], func() {
+	publishSlowly(slow[1], s, func() {
 		compact(t, s, CompactOptions{})
 		s.pass(15 * time.Hour)
 		// The update is in a head's snapshot of a day ago and in that of the head
 		// of now, and yet:
 		compact(t, s, CompactOptions{})
+	})
+	require.ElementsMatch(t, want, shows(t, s))
+}
+
+// publishSlowly has w write a snapshot and make it the head, and end then.
+// Meanwhile is after it has read everything.
+func publishSlowly(w *writer, s *shed, meanwhile func()) {
+	w.t.Helper()
+	d := &door{shed: s}
+	wrote, dead := false, false
+	d.before = func(c call) error {
+		switch {
+		case dead:
+			return errDead
+		case c.op == "put" && c.key != HeadKey && !wrote:
+			meanwhile()
+			wrote = true
+		case c.op == "list" && wrote:
+			dead = true
+			return errDead
+		}
+		return nil
+	}
+	_, _, err := w.PublishSnapshot(background, d, nil)
+	require.ErrorIs(w.t, err, errDead)
+	h, err := readHead(background, s)
+	require.NoError(w.t, err)
+	_, seen := w.shelf.seen(h.id)
+	require.True(w.t, seen)
+}
+
+// The same, and the head's snapshot that lacks the update is deleted before the
+// update could be.
+func TestSnapshotThatWasTheHeadHidesNothing(t *testing.T) {
+	s := newShed()
+	a := newWriter(t, s, "anna", 1)
+	want := a.write(s, 1)
+	a.snapshot(s)
+	b := newWriter(t, s, "berta", 2)
+	want = append(want, b.write(s, 1)...)
+	late := newWriter(t, s, "late", 3)
+	want = append(want, late.write(s, 1)...)
+	s.pass(MinGrace)
+	publishSlowly(b, s, func() {
+		want = append(want, a.write(s, 1)...)
+		compact(t, s, CompactOptions{})
+		s.pass(10 * time.Hour)
+	})
+	s.pass(10 * time.Hour)
+	publishSlowly(late, s, func() {
+		for range 8 {
+			compact(t, s, CompactOptions{})
+			s.pass(150 * time.Minute)
+		}
 	})
 	require.ElementsMatch(t, want, shows(t, s))
 }
@@ -580,8 +609,13 @@ func TestDeletionFollowsTheRule(t *testing.T) {
 		{"of equals the smaller stays", []*held{
 			{id: id(1), written: day(5), end: v(5)},
 			{id: id(2), written: day(4), end: v(5)},
-			{id: id(3), written: day(6), end: v(5)},
+			{id: id(3), written: day(5), end: v(5)},
 		}, 0, true, []int{1, 2}},
+		{"a newer one stays: who reads it would not read the other", []*held{
+			{id: id(1), written: day(5), end: v(5)},
+			{id: id(2), written: day(6), end: v(5)},
+			{id: id(3), written: day(6), end: v(3)},
+		}, 0, true, []int{2}},
 		{"of equals the head stays", []*held{
 			{id: id(1), written: day(5), end: v(5)},
 			{id: id(2), written: day(4), end: v(5)},

@@ -28,6 +28,7 @@ type heap struct {
 
 	x     *Index // what was read; its view is not started
 	known map[objectid.ID]*held
+	there []*held     // of these, what the last listing showed
 	base  objectid.ID // the snapshot x was opened from
 }
 
@@ -157,6 +158,13 @@ func (h *heap) takeSnapshots(list []Object) (gone bool, err error) {
 	for _, id := range behind {
 		if err := h.merge(id); err != nil {
 			return gone, err
+		}
+	}
+	h.there = h.there[:0]
+	for _, obj := range list {
+		id, _ := ParseObjectKey(obj.Key)
+		if s := h.known[id]; s != nil {
+			h.there = append(h.there, s)
 		}
 	}
 	h.step(Step{"reading", "snapshots", len(news), len(news), done, total})

@@ -89,7 +89,9 @@ func (p *purge) snapshot(s *held) bool {
 		return false
 	}
 	for i := range p.witnesses {
-		if w := &p.witnesses[i]; w.replaces(s) && w.floor.Covers(s.end) {
+		// One that is older would not be read beside s by those who began while
+		// the head named s.
+		if w := &p.witnesses[i]; w.replaces(s) && !w.written.Before(s.written) && w.floor.Covers(s.end) {
 			return true
 		}
 	}
