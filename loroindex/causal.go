@@ -1,6 +1,8 @@
 package loroindex
 
 import (
+	"cmp"
+	"iter"
 	"math"
 	"slices"
 	"sort"
@@ -197,26 +199,29 @@ func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touch
 // lostContents finds contents of this device that lost against one whose writer
 // did not know them.
 func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID]loro.Span, unknown map[loro.PeerID]int32, before loro.VersionVector) {
-	writes := make(map[loro.TreeID][]bodyOp)
-	ours := make(map[loro.TreeID]bool)
-	scan := func(span loro.IDSpan) {
-		mine := c.device(span.Peer) == x.device
-		for op := range x.contentWrites(span) {
-			id := loro.TreeID(op.Container.ID)
-			writes[id] = append(writes[id], bodyOp{op.ID, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}, contentOf(op.Value), op.Timestamp})
-			ours[id] = ours[id] || mine
-		}
-	}
+	// What was imported, by whomever, and what this device wrote before.
+	look := make(map[loro.PeerID][]loro.Span)
+	ours := false
 	for p, s := range applied {
-		scan(loro.IDSpan{Peer: p, Start: s.Start, End: s.End})
+		look[p] = append(look[p], s)
+		ours = ours || c.device(p) == x.device
 	}
 	for p, start := range unknown {
 		if c.device(p) == x.device {
-			scan(loro.IDSpan{Peer: p, Start: start, End: before[p]})
+			look[p] = append(look[p], loro.Span{Start: start, End: before[p]})
+			ours = true
 		}
 	}
+	if !ours {
+		return // nothing this device did is at stake
+	}
+	writes := make(map[loro.TreeID][]bodyOp)
+	for op := range x.contentWrites(look) {
+		id := loro.TreeID(op.Container.ID)
+		writes[id] = append(writes[id], bodyOp{op.ID, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}, contentOf(op.Value), op.Timestamp})
+	}
 	for id, ops := range writes {
-		if !ours[id] {
+		if !slices.ContainsFunc(ops, func(op bodyOp) bool { return c.device(op.id.Peer) == x.device }) {
 			continue
 		}
 		ops = x.withWinner(c, id, ops)
@@ -234,6 +239,9 @@ func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID
 			}
 		}
 	}
+	slices.SortFunc(out.Lost, func(a, b Lost) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Time, b.Time))
+	})
 }
 
 // beaten reports whether op was replaced by a write that did not know it, and
@@ -297,15 +305,23 @@ func (x *Index) withWinner(c *causality, id loro.TreeID, ops []bodyOp) []bodyOp 
 	return ops
 }
 
-// contentWrites iterates over the writes of contents in a span of operations.
-func (x *Index) contentWrites(span loro.IDSpan) func(yield func(loro.Op) bool) {
+// contentWrites iterates over the writes of contents in spans of operations.
+func (x *Index) contentWrites(spans map[loro.PeerID][]loro.Span) iter.Seq[loro.Op] {
 	return func(yield func(loro.Op) bool) {
-		for op, err := range x.opsIn(span) {
+		for op, err := range x.doc.Ops() {
 			if err != nil {
 				return // damaged history, which exports will report
 			}
-			if op.Kind == loro.OpMapSet && op.Key == keyContent && !op.Container.Root && !yield(op) {
-				return
+			if op.Kind != loro.OpMapSet || op.Key != keyContent || op.Container.Root {
+				continue
+			}
+			for _, s := range spans[op.ID.Peer] {
+				if s.Start <= op.ID.Counter && op.ID.Counter < s.End {
+					if !yield(op) {
+						return
+					}
+					break
+				}
 			}
 		}
 	}

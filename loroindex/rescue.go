@@ -2,7 +2,6 @@ package loroindex
 
 import (
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 
@@ -125,18 +124,4 @@ func (x *Index) lastParent(id loro.TreeID) (loro.TreeID, error) {
 		}
 	}
 	return parent, nil
-}
-
-// opsIn iterates over the operations of a span.
-func (x *Index) opsIn(span loro.IDSpan) iter.Seq2[loro.Op, error] {
-	return func(yield func(loro.Op, error) bool) {
-		for op, err := range x.doc.Ops() {
-			if err == nil && (op.ID.Peer != span.Peer || op.ID.Counter < span.Start || op.ID.Counter >= span.End) {
-				continue
-			}
-			if !yield(op, err) {
-				return
-			}
-		}
-	}
 }
