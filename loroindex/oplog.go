@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex/loro"
 )
 
@@ -35,6 +36,38 @@ func (x *Index) Log() iter.Seq2[LogEntry, error] {
 				return
 			}
 			if !yield(n.entry(op), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Contents iterates over every content that a file was ever given, as far as
+// the history goes. It stops after an error. The index can be read meanwhile,
+// not changed.
+func (x *Index) Contents() iter.Seq2[Content, error] {
+	return func(yield func(Content, error) bool) {
+		x.mu.RLock()
+		defer x.mu.RUnlock()
+		for op, err := range x.doc.Ops() {
+			if err != nil {
+				yield(Content{}, fmt.Errorf("read the index history: %w", err))
+				return
+			}
+			if op.Kind != loro.OpMapSet || op.Key != keyContent || op.Container.Root {
+				continue
+			}
+			object, _ := op.Value.Get(contentObject)
+			id, _ := object.AsBinary()
+			if len(id) != objectid.Size {
+				continue
+			}
+			c := Content{Object: objectid.ID(id)}
+			c.Size, _ = intOf(op.Value, contentSize)
+			c.ModTime, _ = intOf(op.Value, contentModTime)
+			manifest, _ := op.Value.Get(contentManifest)
+			c.Manifest, _ = manifest.AsBool()
+			if !yield(c, nil) {
 				return
 			}
 		}
@@ -116,7 +149,7 @@ func (n *nodePaths) meta(e *LogEntry, op loro.Op) {
 			e.Detail += fmt.Sprintf(" in %x", id)
 		}
 		if t, ok := intOf(op.Value, contentModTime); ok {
-			e.Detail += time.UnixMicro(t).UTC().Format(" of 2006-01-02 15:04:05")
+			e.Detail += time.UnixMicro(t).UTC().Format(", modified 2006-01-02 15:04:05")
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestLogTellsWhatWasDone(t *testing.T) {
 	require.Contains(t, lines, "b.txt: name a.txt")
 	require.Contains(t, lines, "b.txt: move to /")
 	require.Contains(t, lines, "b.txt: name b.txt")
-	require.Contains(t, lines, "b.txt: content 10 bytes in "+content("docs/a.txt").Object.String()+" of 1970-01-01 00:00:00")
+	require.Contains(t, lines, "b.txt: content 10 bytes in "+content("docs/a.txt").Object.String()+", modified 1970-01-01 00:00:00")
 	require.Contains(t, lines, "gone (deleted): delete ")
 	require.Contains(t, lines, ": set schema = 2")
 
