@@ -67,7 +67,11 @@ func Open(o Options, blobs ...[]byte) (*Index, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUpdate, err)
 		}
 	}
-	if _, err := x.startOrMigrate(); err != nil {
+	_, err := x.startOrMigrate()
+	if gap := x.missing(); gap != nil {
+		err = gap // which is why the rest may be wanting
+	}
+	if err != nil {
 		return nil, err
 	}
 	return x, nil

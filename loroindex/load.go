@@ -67,10 +67,15 @@ func Load(ctx context.Context, b Bucket, local Local, o Options) (*Loaded, error
 	} else if !known {
 		return nil, fmt.Errorf("%w: this machine keeps no copy of the index; connect to the bucket once", ErrMissing)
 	}
+	var err error
 	if !l.live {
-		if _, err := l.x.startOrMigrate(); err != nil {
-			return nil, err
-		}
+		_, err = l.x.startOrMigrate()
+	}
+	if gap := l.x.missing(); gap != nil {
+		err = gap // which is why the rest may be wanting
+	}
+	if err != nil {
+		return nil, err
 	}
 	l.out.Damaged = append(l.out.Damaged, l.unkept...)
 	l.out.Fresh = !l.x.schema

@@ -46,9 +46,6 @@ func (x *Index) startOrMigrate() ([]Op, error) {
 		}
 		ops = append(ops, op)
 	}
-	if err := x.missing(); err != nil {
-		return nil, err
-	}
 	return ops, x.start()
 }
 
