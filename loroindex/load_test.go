@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -197,7 +198,10 @@ func TestAFailureOfAnyCallIsReportedWithItsKey(t *testing.T) {
 			for i := 0; ; i++ {
 				c := b.clone()
 				n, failed := 0, ""
+				var mu sync.Mutex // updates are read by several goroutines
 				c.hook = func(op, key string) error {
+					mu.Lock()
+					defer mu.Unlock()
 					if n++; n == i+1 {
 						failed = key
 						return errUnreachable

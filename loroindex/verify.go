@@ -439,7 +439,9 @@ func (v *verifying) whole() error {
 		return nil
 	}
 	if _, err := v.x.startOrMigrate(); err != nil {
-		v.fault(ObjectKey(v.base), err)
+		if !errors.Is(err, ErrMissing) { // what is missing was said of the updates that wait for it
+			v.fault(ObjectKey(v.base), err)
+		}
 		return nil
 	}
 	v.out.Index = v.x
