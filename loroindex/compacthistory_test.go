@@ -307,4 +307,38 @@ func TestIndexOfTheFirstPocketIsLeftToAMount(t *testing.T) {
 	_, err := tryCompact(s, CompactOptions{})
 	require.ErrorIs(t, err, ErrUnmigrated)
 	require.Equal(t, before.objects, s.objects)
+	v := verify(t, s)
+	require.Empty(t, v.Faults)
+	require.Equal(t, []string{"a"}, paths(t, v.Index))
+}
+
+func TestSnapshotsOfTheFirstPocketStay(t *testing.T) {
+	s := newShed()
+	old := first(t, s, "a")
+	s.pass(time.Hour)
+	newer := first(t, s, "a", "b") // another history; the merge is what counts here
+	// What a migration does, as far as this is concerned: operations on top.
+	doc := loro.NewDoc(7)
+	body, err := getSnapshot(background, s, newer)
+	require.NoError(t, err)
+	_, err = doc.Import(body)
+	require.NoError(t, err)
+	require.NoError(t, doc.Map(rootMap).Set(keySchema, loro.Int(schemaVersion)))
+	span, ok := doc.Commit()
+	require.True(t, ok)
+	update, err := doc.ExportRange(span)
+	require.NoError(t, err)
+	require.NoError(t, s.Put(background, UpdateKey(Span{7, span.Start, span.End}), update))
+
+	c := compact(t, s, CompactOptions{})
+	require.Equal(t, 2, c.Kept)
+	require.Equal(t, 1, c.Waiting.Objects)
+	s.pass(MinGrace)
+	c = compact(t, s, CompactOptions{})
+	require.Equal(t, 1, c.DeletedUpdates)
+	require.Equal(t, 1, c.Deleted.Objects)
+	require.Len(t, s.keys(ObjectPrefix), 3)
+	require.Contains(t, s.keys(ObjectPrefix), ObjectKey(old))
+	require.Contains(t, s.keys(ObjectPrefix), ObjectKey(newer))
+	require.Empty(t, shows(t, s))
 }

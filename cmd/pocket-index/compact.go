@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hamflx/pocket/internal/term"
@@ -62,12 +63,19 @@ func (c *command) compact() error {
 	return nil
 }
 
-func count(n loroindex.Count) string {
-	s := "s"
-	if n.Objects == 1 {
-		s = ""
+// plural writes a number of things: "1 update", "2 updates".
+func plural(n int, thing string) string {
+	if n != 1 {
+		if base, ok := strings.CutSuffix(thing, "y"); ok {
+			thing = base + "ie"
+		}
+		thing += "s"
 	}
-	return fmt.Sprintf("%d object%s (%s)", n.Objects, s, term.Size(n.Bytes))
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
+func count(n loroindex.Count) string {
+	return fmt.Sprintf("%s (%s)", plural(n.Objects, "object"), term.Size(n.Bytes))
 }
 
 // printCompaction prints the summary.
@@ -78,18 +86,18 @@ func (c *command) printCompaction(d *loroindex.Compaction) {
 		would = "would be "
 		line("dry run: nothing is changed")
 	}
-	line("before: %d snapshots (%s) and %d updates (%s)", d.Snapshots.Objects, term.Size(d.Snapshots.Bytes), d.Updates.Objects, term.Size(d.Updates.Bytes))
+	line("before: %s (%s) and %s (%s)", plural(d.Snapshots.Objects, "snapshot"), term.Size(d.Snapshots.Bytes), plural(d.Updates.Objects, "update"), term.Size(d.Updates.Bytes))
 	if d.Written.Objects > 0 {
 		line("%swritten: %s", would, count(d.Written))
 	}
 	if d.Deleted.Objects > 0 {
-		line("%sdeleted: %d snapshots and %d updates (%s)", would, d.Deleted.Objects-d.DeletedUpdates, d.DeletedUpdates, term.Size(d.Deleted.Bytes))
+		line("%sdeleted: %s and %s (%s)", would, plural(d.Deleted.Objects-d.DeletedUpdates, "snapshot"), plural(d.DeletedUpdates, "update"), term.Size(d.Deleted.Bytes))
 	}
 	if d.Waiting.Objects > 0 {
 		line("not needed any more: %s; run compact again after %s UTC to delete them", count(d.Waiting), d.Until.UTC().Format(time.DateTime))
 	}
 	if d.Kept > 0 {
-		line("kept: %d snapshots of the first Pocket", d.Kept)
+		line("kept: %s of the first Pocket", plural(d.Kept, "snapshot"))
 	}
 	if d.NotTrimmed != "" {
 		line("history not trimmed: %s", d.NotTrimmed)

@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"mkstore": mkstore, "s3": s3server, "fill": fill, "age": age, "damage": damage, "mkblob": mkblob, "same": same, "snapshot": snapshot,
+			"mkstore": mkstore, "s3": s3server, "fill": fill, "age": age, "damage": damage, "mkblob": mkblob, "same": same, "snapshot": snapshot, "expand": expand,
 		},
 	})
 }
@@ -242,6 +242,12 @@ func damage(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	ts.Fatalf("no object below %s", args[2])
+}
+
+// expand FROM TO copies a file with the script's variables put in.
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
 // snapshot STORE FILE copies the head's snapshot to a file.

@@ -107,16 +107,16 @@ func (v *verifying) finish() error {
 		s := v.sum
 		verdict := "all is well"
 		if !s.OK {
-			verdict = fmt.Sprintf("%d faults", s.Faults)
+			verdict = plural(s.Faults, "fault")
 		}
 		how := "there"
 		if v.readData {
 			how = "read"
 		}
 		v.out.Flush() // the faults come before what is said of them
-		v.tell(fmt.Sprintf("index: %d snapshots, %d updates; %d files, %d directories", s.Snapshots, s.Updates, s.Files, s.Directories))
+		v.tell(fmt.Sprintf("index: %s, %s; %s, %s", plural(s.Snapshots, "snapshot"), plural(s.Updates, "update"), plural(s.Files, "file"), plural(s.Directories, "directory")))
 		if v.x != nil {
-			v.tell(fmt.Sprintf("data: %d objects in use (%s) %s; %d of the history (%s), %d of it gone; %d unreferenced (%s)", s.Referred, term.Size(s.ReferredBytes), how,
+			v.tell(fmt.Sprintf("data: %s in use (%s) %s; %d of the history (%s), %d of it gone; %d unreferenced (%s)", plural(s.Referred, "object"), term.Size(s.ReferredBytes), how,
 				s.History, term.Size(s.HistoryBytes), s.Gone, s.Unreferred, term.Size(s.UnrefBytes)))
 		} else {
 			v.tell("data: not looked at, since the index cannot be read")
