@@ -133,10 +133,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		parts := i.plan(p, off)
 		version := i.version
 		// How much memory a fetch takes: a file of one object is that object.
-		object := i.fs.opts.ChunkSize
-		if !i.content.Manifest {
-			object = min(object, i.content.Size)
-		}
+		object := i.objectHint()
 		f.ahead.advance(f, want)
 		if len(parts) == 1 && i.staged.Empty() {
 			// The common case: bytes of one chunk that is already here.
@@ -357,7 +354,7 @@ func (a *readAhead) advance(f *File, r staging.Range) {
 			return
 		}
 		e := i.extents[n]
-		if !e.IsHole() && !f.fs.fetch.Prefetch(e.Object, f.fs.opts.ChunkSize) {
+		if !e.IsHole() && !f.fs.fetch.Prefetch(e.Object, i.objectHint()) {
 			return // enough is on the way
 		}
 		from = start + e.Length

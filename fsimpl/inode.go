@@ -208,6 +208,15 @@ func (fs *FS) extentsOf(ctx context.Context, c loroindex.Content) (manifest.List
 	return extents.Truncate(c.Size), nil
 }
 
+// objectHint returns about how large the file's objects are. One that is no manifest is
+// as large as the file: the first Pocket wrote files of any size so. Called with mu held.
+func (i *inode) objectHint() int64 {
+	if i.content.Manifest || i.content.Size == 0 {
+		return i.fs.opts.ChunkSize
+	}
+	return i.content.Size
+}
+
 const (
 	// maxObject is the size of the largest object that may be referred to: the
 	// largest chunk_size that can be configured.

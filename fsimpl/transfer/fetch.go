@@ -17,8 +17,8 @@ import (
 const (
 	// fetchMemory bounds the bytes of all fetches under way.
 	fetchMemory = 32 << 20
-	// objectMost is the size of the largest object that is read: the largest
-	// chunk_size that can be configured.
+	// objectMost is the size of the largest object that is read unless the caller
+	// expects a larger one: the largest chunk_size that can be configured.
 	objectMost = 64 << 20
 	// prefetchMost bounds the objects that are fetched ahead of readers.
 	prefetchMost = 16
@@ -138,7 +138,7 @@ func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) ([]byte
 func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight) {
 	weight := min(max(size, 1), fetchMemory)
 	if fl.err = f.memory.Acquire(f.ctx, weight); fl.err == nil {
-		fl.body, fl.err = f.get(f.ctx, id)
+		fl.body, fl.err = f.get(f.ctx, id, max(size, objectMost))
 		f.memory.Release(weight)
 	}
 	f.mu.Lock()
@@ -149,10 +149,10 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight) {
 
 // get reads an object and verifies it. One that arrives damaged is read once more:
 // the damage may have happened on the way.
-func (f *Fetcher) get(ctx context.Context, id objectid.ID) ([]byte, error) {
+func (f *Fetcher) get(ctx context.Context, id objectid.ID, most int64) ([]byte, error) {
 	key := id.Key()
 	for attempt := 1; ; attempt++ {
-		body, err := f.store.Get(ctx, key, objectMost)
+		body, err := f.store.Get(ctx, key, most)
 		if err != nil {
 			return nil, err
 		}
