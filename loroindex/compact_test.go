@@ -380,7 +380,7 @@ func TestTwoCompactionsAndAWriterMayMeetAtAnyCall(t *testing.T) {
 	whole := callsOf(start, func(d *door) { compact(t, d, CompactOptions{}) })
 	for n := 1; n <= whole; n++ {
 		for _, dies := range []bool{false, true} {
-			for second := 1 + n%5; second <= whole+4; second += 5 {
+			for second := 1 + n%8; second <= whole+4; second += 8 {
 				s := start.clone()
 				s.pass(time.Minute) // its devices have seen an earlier time
 				want := slices.Clone(all)
@@ -451,7 +451,7 @@ func TestSnapshotOfAMountMeetsACompactionAtAnyCall(t *testing.T) {
 	})
 	for n := 1; n <= publishing; n++ {
 		for dies := n; dies <= publishing+6; dies++ {
-			for cut := 1 + n%3; cut <= compaction+1; cut += 3 {
+			for cut := 1 + (n+dies)%6; cut <= compaction+1; cut += 6 {
 				s := start.clone()
 				d := &door{shed: s}
 				d.before = func(c call) error {
@@ -648,7 +648,7 @@ func TestDeletionFollowsTheRule(t *testing.T) {
 	}
 }
 
-var weeks = flag.Int("weeks", 3, "runs of TestWeeksOfCompactionsLoseNothing")
+var weeks = flag.Int("weeks", 2, "runs of TestWeeksOfCompactionsLoseNothing")
 
 // Devices, compactions and readers come and go at random, die in the middle, and
 // see each other's half-done work, for weeks.

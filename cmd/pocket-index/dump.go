@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -228,12 +227,5 @@ func (c *command) printFilesJSON(x *loroindex.Index) error {
 func lines(w *bufio.Writer) func(any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	return func(v any) error {
-		err := e.Encode(v)
-		var unsupported *json.UnsupportedValueError
-		if marshal := (*json.MarshalerError)(nil); errors.As(err, &marshal) || errors.As(err, &unsupported) {
-			return fmt.Errorf("print as JSON: %w", err)
-		}
-		return err
-	}
+	return e.Encode
 }

@@ -96,6 +96,7 @@ type command struct {
 	out    *bufio.Writer // data, for whoever reads it
 	stderr io.Writer
 	bar    *term.Progress // nil unless a person watches
+	mixed  bool           // the person sees the data between the lines of the progress
 	env    config.Env
 }
 
@@ -117,6 +118,7 @@ func run(args []string, stdout, stderr io.Writer, env config.Env) (code int) {
 	defer stop()
 	c := &command{ctx: ctx, out: bufio.NewWriterSize(stdout, 1<<16), stderr: stderr, env: env}
 	if term.IsTerminal(stderr) {
+		c.mixed = term.IsTerminal(stdout)
 		c.bar = term.NewProgress(stderr, term.ProgressOptions{Terminal: true, Width: func() int { return term.Width(stderr) }})
 	}
 	// The bytes of a bucket may be anybody's. What they make go wrong here is told
@@ -172,6 +174,16 @@ func (c *command) tell(text string) {
 	} else {
 		fmt.Fprintln(c.stderr, line)
 	}
+}
+
+// line prints a line of data while a work is under way.
+func (c *command) line(text string) error {
+	if c.mixed {
+		c.bar.Print(text)
+		return nil
+	}
+	_, err := c.out.WriteString(text + "\n")
+	return err
 }
 
 func (c *command) main(args []string) error {
@@ -240,7 +252,7 @@ func (c *command) main(args []string) error {
 
 // step shows how far a work has come.
 func (c *command) step(s loroindex.Step) {
-	if c.bar != nil {
+	if c.bar != nil && s.Total > 0 {
 		c.bar.Set(term.State(s))
 	}
 }

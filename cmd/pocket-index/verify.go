@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/hamflx/pocket/internal/term"
@@ -36,10 +37,9 @@ type summary struct {
 // verifying is one run of verify.
 type verifying struct {
 	*command
-	b     *bucket
-	x     *loroindex.Index
-	sum   summary
-	print func(any) error // of lines of JSON
+	b   *bucket
+	x   *loroindex.Index
+	sum summary
 }
 
 func (c *command) verify() error {
@@ -51,7 +51,7 @@ func (c *command) verify() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", b.name, err)
 	}
-	v := &verifying{command: c, b: b, x: found.Index, print: lines(c.out)}
+	v := &verifying{command: c, b: b, x: found.Index}
 	v.sum.Snapshots, v.sum.Updates = found.Snapshots.Objects, found.Updates.Objects
 	for _, f := range found.Faults {
 		if err := v.report(finding{Key: f.Key, Fault: f.What.Error()}); err != nil {
@@ -79,7 +79,11 @@ func (v *verifying) report(f finding) error {
 		text = f.Fault
 	}
 	if v.json {
-		return v.print(f)
+		body, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		return v.line(string(body))
 	}
 	if f.Fault == "" {
 		v.tell("note: " + f.Key + ": " + text)
@@ -88,8 +92,7 @@ func (v *verifying) report(f finding) error {
 	if f.Path != "" {
 		text += ": " + f.Path
 	}
-	_, err := fmt.Fprintf(v.out, "%s: %s\n", term.Printable(f.Key), term.Printable(text))
-	return err
+	return v.line(term.Printable(f.Key) + ": " + term.Printable(text))
 }
 
 func (v *verifying) finish() error {
@@ -98,7 +101,7 @@ func (v *verifying) finish() error {
 	}
 	v.sum.OK = v.sum.Faults == 0
 	if v.json {
-		if err := v.print(struct {
+		if err := lines(v.out)(struct {
 			Summary summary `json:"summary"`
 		}{v.sum}); err != nil {
 			return err

@@ -174,7 +174,10 @@ func (v *verifying) manifests(o *objects) error {
 
 // compare checks that what is named is there and has the size it must have.
 func (v *verifying) compare(o *objects) error {
-	for _, id := range sorted(o.refs) {
+	for i, id := range sorted(o.refs) {
+		if i%1000 == 0 {
+			v.step(loroindex.Step{Verb: "checking", Unit: "objects", Done: i, Total: len(o.refs)})
+		}
 		ref := o.refs[id]
 		size, ok := o.there[id]
 		switch {
