@@ -111,7 +111,7 @@ class Run {
 }
 
 // edit changes one of everything in a document; what, depends on its content alone.
-function edit(L, doc) {
+export function edit(L, doc) {
   doc.getMap('__check').set('k', 1);
   const own = doc.getTree('__checkTree');
   own.createNode().data.set('x', 1);

@@ -12,11 +12,12 @@
 // State and operations are those of the package canon. An item with expectReject
 // ends with a blob that must be refused. A seed always gives the same bytes.
 //
-//	go run ./scripts/loroblobs -mutate -seed 7 -n 2000 DIR
+//	go run ./scripts/loroblobs -mutate -seed 7 -n 2000 [-from BLOBS] DIR
 //
 // writes blobs damaged at random instead, their checksums right again, to
 // mutants.bin, and mutants.json with what this library made of each (see
-// mutants.mjs). It fails when one crashes the library or takes unduly long.
+// mutants.mjs). What is damaged are random documents, or the .bin files of the
+// directory BLOBS. It fails when one crashes the library or takes unduly long.
 package main
 
 import (
@@ -35,12 +36,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("loroblobs", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: loroblobs [-mutate] [-seed N] [-n COUNT] DIR")
+		fmt.Fprintln(stderr, "usage: loroblobs [-mutate [-from BLOBS]] [-seed N] [-n COUNT] DIR")
 		flags.PrintDefaults()
 	}
 	seed := flags.Uint64("seed", 1, "what the documents are made from")
 	count := flags.Int("n", 20, "number of documents, or of damaged blobs")
 	mutate := flags.Bool("mutate", false, "write damaged blobs")
+	from := flags.String("from", "", "directory of the blobs to damage")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -50,11 +52,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
-	write := writeDocuments
+	var summary string
+	var err error
 	if *mutate {
-		write = writeMutants
+		summary, err = writeMutants(flags.Arg(0), *from, *seed, *count)
+	} else {
+		summary, err = writeDocuments(flags.Arg(0), *seed, *count)
 	}
-	summary, err := write(flags.Arg(0), *seed, *count)
 	if err != nil {
 		fmt.Fprintln(stderr, "loroblobs:", err)
 		return 1

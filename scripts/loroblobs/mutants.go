@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/hamflx/pocket/loroindex/loro"
@@ -30,61 +31,85 @@ type mutant struct {
 	Offset   int    `json:"offset"` // in mutants.bin
 	Len      int    `json:"len"`
 	Accepted bool   `json:"accepted"`
-	StateSha string `json:"stateSha,omitempty"` // after the import into an empty document
+	// StateSha is that of an empty document after the import, left out where it
+	// says nothing; see peculiar.
+	StateSha string `json:"stateSha,omitempty"`
+	// Other: there are operations on containers this library does not look into,
+	// so that it cannot tell whether they make sense.
+	Other bool `json:"other,omitempty"`
 }
 
-// writeMutants damages blobs of small random documents, imports each and writes
-// down what came of it.
-func writeMutants(dir string, seed uint64, count int) (string, error) {
+// writeMutants damages blobs of small random documents, or of the directory from
+// unless that is empty, imports each and writes down what came of it.
+func writeMutants(dir, from string, seed uint64, count int) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	r := rand.New(rand.NewPCG(seed, 1<<32))
+	source := func() ([][]byte, error) { return soundBlobs(r) }
+	if from != "" {
+		files, err := filepath.Glob(filepath.Join(from, "*.bin"))
+		if err != nil || len(files) == 0 {
+			return "", errors.Join(fmt.Errorf("no .bin files in %s", from), err)
+		}
+		source = func() ([][]byte, error) { return someFiles(r, files) }
+	}
 	var packed bytes.Buffer
 	var list []mutant
-	accepted := 0
 	var sound [][]byte
-	var most uint64
+	var failures []error
+	accepted, most := 0, uint64(0)
 	for i := range count {
-		if i%200 == 0 {
+		if i%100 == 0 {
 			var err error
-			if sound, err = soundBlobs(r); err != nil {
+			if sound, err = source(); err != nil {
 				return "", err
 			}
 		}
 		blob, how := damage(r, sound)
 		m := mutant{Name: fmt.Sprintf("%d-%d-%s", seed, i, how), Offset: packed.Len(), Len: len(blob)}
 		packed.Write(blob)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := within(mutantLimit, func() error { return survive(blob, sound[0], &m) })
-		runtime.ReadMemStats(&after)
-		if spent := after.TotalAlloc - before.TotalAlloc; spent > mutantMemory && err == nil {
-			err = fmt.Errorf("allocated %d bytes", spent)
-		} else {
-			most = max(most, spent)
-		}
+		spent, err := survive(blob, sound[0], &m)
 		if err != nil {
-			file := filepath.Join(dir, m.Name+".bin")
-			return "", errors.Join(fmt.Errorf("%s: %w", file, err), os.WriteFile(file, blob, 0o600))
+			file := filepath.Join(dir, strings.ReplaceAll(m.Name, " ", "-"))
+			failures = append(failures, fmt.Errorf("%s.bin, or after %[1]s.sound: %w", file, err),
+				os.WriteFile(file+".bin", blob, 0o600), os.WriteFile(file+".sound", sound[0], 0o600))
 		}
 		if m.Accepted {
 			accepted++
 		}
+		most = max(most, spent)
 		list = append(list, m)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "mutants.bin"), packed.Bytes(), 0o600); err != nil {
-		return "", err
+	failures = append(failures,
+		os.WriteFile(filepath.Join(dir, "mutants.bin"), packed.Bytes(), 0o600),
+		writeJSON(dir, "mutants.json", list))
+	summary := fmt.Sprintf("%d damaged blobs, %d bytes: %d accepted, at most %d bytes allocated for one", count, packed.Len(), accepted, most)
+	return summary, errors.Join(failures...)
+}
+
+// someFiles returns the content of a few files this library can import.
+func someFiles(r *rand.Rand, files []string) ([][]byte, error) {
+	var blobs [][]byte
+	for len(blobs) < 5 {
+		blob, err := os.ReadFile(files[r.IntN(len(files))])
+		if err != nil {
+			return nil, err
+		}
+		if len(blob) > 1<<17 {
+			continue // would only take long
+		}
+		if _, err := loro.NewDoc(1).Import(blob); err == nil {
+			blobs = append(blobs, blob)
+		}
 	}
-	if err := writeJSON(dir, "mutants.json", list); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%d damaged blobs, %d bytes: %d accepted, at most %d bytes allocated for one", count, packed.Len(), accepted, most), nil
+	return blobs, nil
 }
 
 // soundBlobs returns every form of one random document.
 func soundBlobs(r *rand.Rand) ([][]byte, error) {
 	s := play.NewSession(r, 1+r.IntN(3))
+	s.Raise = r.IntN(2) == 0
 	for range 3 + r.IntN(12) {
 		if err := s.Round(); err != nil {
 			return nil, err
@@ -116,6 +141,23 @@ func soundBlobs(r *rand.Rand) ([][]byte, error) {
 	return blobs, nil
 }
 
+// survive imports a damaged blob into an empty document and into one with
+// content, and checks that both can be used afterwards. It returns how much was
+// allocated.
+func survive(blob, sound []byte, m *mutant) (allocated uint64, err error) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err = errors.Join(
+		within(mutantLimit, func() error { return intoEmpty(blob, m) }),
+		within(mutantLimit, func() error { return intoFull(blob, sound) }))
+	runtime.ReadMemStats(&after)
+	allocated = after.TotalAlloc - before.TotalAlloc
+	if allocated > mutantMemory {
+		err = errors.Join(err, fmt.Errorf("allocated %d bytes", allocated))
+	}
+	return allocated, err
+}
+
 // within runs f, turns its panic into an error and gives up on it after a while.
 func within(limit time.Duration, f func() error) error {
 	done := make(chan error, 1)
@@ -136,50 +178,89 @@ func within(limit time.Duration, f func() error) error {
 	}
 }
 
-// survive imports a damaged blob into an empty document and into one with
-// content, and checks that both can be used afterwards.
-func survive(blob, sound []byte, m *mutant) error {
+func intoEmpty(blob []byte, m *mutant) error {
 	if _, err := loro.Peek(blob); err != nil && !errors.Is(err, loro.ErrInvalid) {
 		return fmt.Errorf("peek: %w", err)
 	}
-	empty := loro.NewDoc(1)
-	_, err := empty.Import(blob)
-	m.Accepted = err == nil
-	if err != nil {
-		if err := refusal(err); err != nil {
-			return err
-		}
-		if len(empty.Version()) > 0 || len(empty.Roots()) > 0 || empty.IsShallow() {
+	d := loro.NewDoc(1)
+	if _, err := d.Import(blob); err != nil {
+		if len(d.Version()) > 0 || len(d.Roots()) > 0 || d.IsShallow() {
 			return errors.New("a refused import left something in an empty document")
 		}
-	} else {
-		m.StateSha = canon.Sum(canon.State(empty))
-		if err := usable(empty); err != nil {
-			return err
-		}
+		return refusal(err)
 	}
-	full := loro.NewDoc(2)
-	if _, err := full.Import(sound); err != nil {
+	m.Accepted = true
+	odd, other, err := peculiar(d)
+	if err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	if m.Other = other; !odd && !other {
+		m.StateSha = canon.Sum(canon.State(d))
+	}
+	return usable(d)
+}
+
+func intoFull(blob, sound []byte) error {
+	d := loro.NewDoc(2)
+	if _, err := d.Import(sound); err != nil {
 		return err
 	}
-	if err := full.Map("m").Set("own", loro.Bool(true)); err != nil {
+	if err := d.Map("m").Set("own", loro.Bool(true)); err != nil {
 		return err
 	}
-	full.Commit()
-	before, version, heads := canon.State(full), full.Version(), full.Frontiers()
-	if _, err = full.Import(blob); err == nil {
-		return usable(full)
+	d.Commit()
+	before, version, heads := canon.State(d), d.Version(), d.Frontiers()
+	_, err := d.Import(blob)
+	if err == nil {
+		return usable(d)
 	}
 	if err := refusal(err); err != nil {
 		return err
 	}
-	if full.Version().Compare(version) != loro.Equal || !full.Frontiers().Equal(heads) || !bytes.Equal(before, canon.State(full)) {
+	if d.Version().Compare(version) != loro.Equal || !d.Frontiers().Equal(heads) || !bytes.Equal(before, canon.State(d)) {
 		return errors.New("a refused import changed a document")
 	}
-	if err := full.Verify(); err != nil {
+	if err := d.Verify(); err != nil {
 		return fmt.Errorf("after a refused import: %w", err)
 	}
 	return nil
+}
+
+// peculiar reports whether the official library may well show a document
+// differently: one with a move that has no effect, for it executes a move that
+// would make a node its own ancestor when nothing concurrent makes it look, and
+// differs from itself in that; or one with mergeable containers, which it shows in
+// the place of their markers. other is mutant.Other.
+func peculiar(d *loro.Doc) (odd, other bool, err error) {
+	type node struct {
+		tree loro.ContainerID
+		id   loro.TreeID
+	}
+	last := make(map[node]loro.IDLP)
+	for op, err := range d.Ops() {
+		if err != nil {
+			return false, false, err
+		}
+		odd = odd || op.Container.Root && strings.HasPrefix(op.Container.Name, "🤝:")
+		switch op.Kind {
+		case loro.OpOther:
+			other = true
+		case loro.OpTreeCreate, loro.OpTreeMove, loro.OpTreeDelete:
+			n, at := node{op.Container, op.Node}, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}
+			if last[n].Compare(at) < 0 {
+				last[n] = at
+			}
+		}
+	}
+	for n, at := range last {
+		if !n.tree.Root {
+			odd = true // there is no handle to look with
+			continue
+		}
+		effective, ok := d.Tree(n.tree.Name).LastMove(n.id)
+		odd = odd || !ok || effective != at
+	}
+	return odd, other, nil
 }
 
 // refusal returns err unless it is one of those that say what is wrong with a blob.
@@ -206,9 +287,8 @@ func usable(d *loro.Doc) error {
 	}
 	e := &play.Editor{Doc: d, R: rand.New(rand.NewPCG(1, 1)), Nodes: &play.Nodes{}, Clock: &play.Clock{}}
 	for range 5 {
-		if err := e.Edit(); errors.Is(err, loro.ErrLimit) {
-			break
-		} else if err != nil {
+		// A map may share its id with a node that is not there.
+		if err := e.Edit(); err != nil && !errors.Is(err, loro.ErrLimit) && !errors.Is(err, loro.ErrNotAttached) {
 			return fmt.Errorf("edit: %w", err)
 		}
 	}
@@ -232,13 +312,12 @@ func usable(d *loro.Doc) error {
 
 // damage picks a blob and damages it, envelope and checksums in order again.
 func damage(r *rand.Rand, sound [][]byte) (blob []byte, how string) {
-	from := r.IntN(len(sound))
-	whole := sound[from]
-	name := [...]string{"updates", "snapshot", "shallow", "cut"}[from]
+	whole := sound[r.IntN(len(sound))]
+	name := "updates"
 	body := bytes.Clone(whole[envelope:])
-	if binary.BigEndian.Uint16(whole[envelope-2:]) == 3 && r.IntN(5) > 0 {
-		parts, ok := openSnapshot(body)
-		if ok {
+	if binary.BigEndian.Uint16(whole[envelope-2:]) == 3 {
+		name = "snapshot"
+		if parts, ok := openSnapshot(body); ok && r.IntN(5) > 0 {
 			how = parts.damage(r)
 			return seal(whole, parts.pack(r)), name + "-" + how
 		}

@@ -44,10 +44,11 @@ func playAll(scripts string, seed uint64, rounds int, log io.Writer) (sum totals
 		libraries = append(libraries, l)
 	}
 	for n := 0; rounds > 0; n++ {
-		g, err := newGame(libraries, rand.New(rand.NewPCG(seed, uint64(n))), n%3 == 2, log)
+		g, err := newGame(libraries, rand.New(rand.NewPCG(seed, uint64(n))), log)
 		if err != nil {
 			return sum, err
 		}
+		g.other, g.raise = n%3 == 2, n%2 == 1
 		if err := g.play(min(rounds, roundsPerGame)); err != nil {
 			return sum, fmt.Errorf("game %d: %w", n, err)
 		}
@@ -63,6 +64,7 @@ type game struct {
 	log   io.Writer
 	pairs []*pair
 	other bool // the official library also edits other containers than maps and trees
+	raise bool // ours moves deleted nodes back, and nothing is trimmed
 	time  int64
 	nodes *play.Nodes
 	peers map[loro.PeerID]bool // all ever used
@@ -80,8 +82,8 @@ type pair struct {
 	published loro.VersionVector
 }
 
-func newGame(libraries []*library, r *rand.Rand, other bool, log io.Writer) (*game, error) {
-	g := &game{r: r, log: log, other: other, nodes: &play.Nodes{}, peers: make(map[loro.PeerID]bool)}
+func newGame(libraries []*library, r *rand.Rand, log io.Writer) (*game, error) {
+	g := &game{r: r, log: log, nodes: &play.Nodes{}, peers: make(map[loro.PeerID]bool)}
 	if r.IntN(3) > 0 {
 		g.time = 1_700_000_000
 	}
@@ -138,7 +140,9 @@ func (g *game) play(rounds int) error {
 		case 0:
 			err = g.reload()
 		case 1:
-			err = g.trim()
+			if !g.raise {
+				err = g.trim()
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
@@ -180,7 +184,7 @@ func (g *game) round() error {
 // turn lets one document of a pair edit and the other follow.
 func (g *game) turn(p *pair, author document) error {
 	g.time += []int64{0, 0, 5, 900, 3000}[g.r.IntN(5)]
-	how := edits{seed: g.r.Uint32(), count: 1 + g.r.IntN(8), time: g.time, other: g.other}
+	how := edits{seed: g.r.Uint32(), count: 1 + g.r.IntN(8), time: g.time, other: g.other, raise: g.raise}
 	before := p.ours.d.Version()
 	if err := author.edit(how); err != nil {
 		return fmt.Errorf("edits of %s: %w", author.name(), err)

@@ -32,6 +32,7 @@ type edits struct {
 	count int
 	time  int64
 	other bool // containers that are neither map nor tree as well, if it can
+	raise bool // deleted nodes may be moved back, if it can
 }
 
 // taken is what came of an import.
@@ -62,7 +63,7 @@ func (o *ours) edit(how edits) error {
 			o.nodes.Add(tree, id) // the official library makes nodes too
 		}
 	}
-	e := &play.Editor{Doc: o.d, R: r, Nodes: o.nodes, Clock: &play.Clock{}}
+	e := &play.Editor{Doc: o.d, R: r, Nodes: o.nodes, Clock: &play.Clock{}, Raise: how.raise}
 	for range how.count {
 		if err := e.Edit(); err != nil {
 			return err

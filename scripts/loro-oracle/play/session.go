@@ -17,6 +17,7 @@ type Session struct {
 	R     *rand.Rand
 	Clock *Clock
 	Nodes *Nodes
+	Raise bool // see Editor
 	Docs  []*loro.Doc
 
 	// Sent are the blobs replicas published, each what was new since the
@@ -58,7 +59,7 @@ func (s *Session) freshPeer() loro.PeerID {
 
 // Editor returns an editor of replica i.
 func (s *Session) Editor(i int) *Editor {
-	return &Editor{Doc: s.Docs[i], R: s.R, Nodes: s.Nodes, Clock: s.Clock}
+	return &Editor{Doc: s.Docs[i], R: s.R, Nodes: s.Nodes, Clock: s.Clock, Raise: s.Raise}
 }
 
 // Round lets some replicas edit and some exchange what they have.
