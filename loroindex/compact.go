@@ -1,6 +1,7 @@
 package loroindex
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,6 +173,9 @@ func (c *compacting) run() error {
 // check says whether what was read is an index that can be compacted.
 func (c *compacting) check() error {
 	if len(c.x.doc.Version()) == 0 {
+		if h, err := readHead(c.ctx, c.b); err != nil || h.there {
+			return cmp.Or(err, h.err, error(&KeyError{"read", HeadKey, fmt.Errorf("%w: it names %s, and there is nothing at all", ErrDamaged, ObjectKey(h.id))}))
+		}
 		return fmt.Errorf("%w: %s does not exist and nothing is below %s and %s; check the bucket and the prefix", ErrNoIndex, HeadKey, ObjectPrefix, UpdatePrefix)
 	}
 	if c.x.isFirst() {
@@ -184,7 +188,7 @@ func (c *compacting) check() error {
 	// it without replaying the history.
 	c.step(Step{Verb: "checking", Unit: "documents", Total: 1})
 	if err := c.x.doc.Verify(); err != nil {
-		return &KeyError{"verify", ObjectKey(c.base), fmt.Errorf("%w: %w", ErrDamaged, err)}
+		return &KeyError{"verify", c.baseKey(), fmt.Errorf("%w: %w", ErrDamaged, err)}
 	}
 	return nil
 }

@@ -39,6 +39,14 @@ func newHeap(ctx context.Context, b Bucket, step func(Step)) *heap {
 	return &heap{ctx: ctx, b: b, step: step, known: make(map[objectid.ID]*held)}
 }
 
+// baseKey is the key to name when everything together is not right.
+func (h *heap) baseKey() string {
+	if h.base.IsZero() {
+		return UpdatePrefix
+	}
+	return ObjectKey(h.base)
+}
+
 // listSnapshots returns the snapshots of the bucket in the order of their keys.
 func (h *heap) listSnapshots() ([]Object, error) {
 	var all []Object

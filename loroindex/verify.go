@@ -435,12 +435,12 @@ func (v *verifying) whole() error {
 		return nil // nothing could be read, which was said
 	}
 	if err := v.x.doc.Verify(); err != nil {
-		v.fault(ObjectKey(v.base), fmt.Errorf("merged with the rest of the index: %w: %w", ErrDamaged, err))
+		v.fault(v.baseKey(), fmt.Errorf("merged with the rest of the index: %w: %w", ErrDamaged, err))
 		return nil
 	}
 	if _, err := v.x.startOrMigrate(); err != nil {
 		if !errors.Is(err, ErrMissing) { // what is missing was said of the updates that wait for it
-			v.fault(ObjectKey(v.base), err)
+			v.fault(v.baseKey(), err)
 		}
 		return nil
 	}

@@ -101,6 +101,21 @@ func TestWhatIsMissingIsAFault(t *testing.T) {
 	require.Equal(t, HeadKey, v.Faults[0].Key)
 }
 
+func TestHeadOfNothingIsDamage(t *testing.T) {
+	s := newShed()
+	for _, head := range []string{objectid.Of(nil).String(), "x"} {
+		require.NoError(t, s.Put(background, HeadKey, []byte(head)))
+		v := verify(t, s)
+		require.Len(t, v.Faults, 1)
+		require.Equal(t, HeadKey, v.Faults[0].Key)
+		require.Nil(t, v.Index)
+		before := s.clone()
+		_, err := tryCompact(s, CompactOptions{})
+		require.ErrorIs(t, err, ErrDamaged)
+		require.Equal(t, before.objects, s.objects)
+	}
+}
+
 func TestUpdateUnderAnotherKeyIsAFault(t *testing.T) {
 	s := newShed()
 	w := newWriter(t, s, "anna", 1)
