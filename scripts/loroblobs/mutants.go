@@ -227,38 +227,29 @@ func intoFull(blob, sound []byte) error {
 }
 
 // peculiar reports whether the official library may well show a document
-// differently: one with a move that has no effect, for it executes a move that
-// would make a node its own ancestor when nothing concurrent makes it look, and
-// differs from itself in that; or one with mergeable containers, which it shows in
-// the place of their markers. other is mutant.Other.
+// differently: one with a move that has no effect, or with nodes that were never
+// created, for there its shortcut for what is not concurrent differs from its own
+// replay; one with mergeable containers, which it shows in the place of their
+// markers; one with a map and a tree of one name. other is mutant.Other.
 func peculiar(d *loro.Doc) (odd, other bool, err error) {
-	type node struct {
-		tree loro.ContainerID
-		id   loro.TreeID
-	}
-	last := make(map[node]loro.IDLP)
+	moves := make(map[loro.ContainerID][]play.TreeMove)
 	for op, err := range d.Ops() {
 		if err != nil {
 			return false, false, err
 		}
-		odd = odd || op.Container.Root && strings.HasPrefix(op.Container.Name, "🤝:")
-		switch op.Kind {
-		case loro.OpOther:
-			other = true
-		case loro.OpTreeCreate, loro.OpTreeMove, loro.OpTreeDelete:
-			n, at := node{op.Container, op.Node}, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}
-			if last[n].Compare(at) < 0 {
-				last[n] = at
-			}
+		other = other || op.Kind == loro.OpOther
+		if m, ok := play.MoveOf(op); ok {
+			moves[op.Container] = append(moves[op.Container], m)
 		}
 	}
-	for n, at := range last {
-		if !n.tree.Root {
-			odd = true // there is no handle to look with
-			continue
-		}
-		effective, ok := d.Tree(n.tree.Name).LastMove(n.id)
-		odd = odd || !ok || effective != at
+	for _, tree := range moves {
+		_, n := play.Replay(tree)
+		odd = odd || n > 0
+	}
+	names := make(map[string]bool)
+	for _, root := range d.Roots() {
+		odd = odd || names[root.Name] || strings.HasPrefix(root.Name, "🤝:")
+		names[root.Name] = true
 	}
 	return odd, other, nil
 }

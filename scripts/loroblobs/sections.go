@@ -207,12 +207,20 @@ func (s *snapshot) pack(r *rand.Rand) []byte {
 	return out
 }
 
-// packSection writes a table with so many pairs a block.
+// packSection writes a table with so many pairs a block, or fewer: offsets in a
+// block have 16 bits.
 func packSection(pairs []pair, each int) []byte {
 	out := []byte("LORO\x00")
 	var meta []byte
 	blocks := uint32(0)
-	for chunk := range slices.Chunk(pairs, each) {
+	for len(pairs) > 0 {
+		n, size := 1, len(pairs[0].value)
+		for n < min(each, len(pairs)) && size+len(pairs[n].key)+len(pairs[n].value) < 1<<15 {
+			size += len(pairs[n].key) + len(pairs[n].value)
+			n++
+		}
+		chunk := pairs[:n]
+		pairs = pairs[n:]
 		start := len(out)
 		var offsets []byte
 		for i, p := range chunk {
@@ -224,16 +232,23 @@ func packSection(pairs []pair, each int) []byte {
 			}
 			out = append(out, p.value...)
 		}
-		out = append(out, offsets...)
-		out = binary.LittleEndian.AppendUint16(out, uint16(len(chunk)))
+		large := n == 1 && size >= 1<<15 // then it is the value alone
+		if !large {
+			out = append(out, offsets...)
+			out = binary.LittleEndian.AppendUint16(out, uint16(n))
+		}
 		out = binary.LittleEndian.AppendUint32(out, xxh32(out[start:]))
 		meta = binary.LittleEndian.AppendUint32(meta, uint32(start))
 		meta = binary.LittleEndian.AppendUint16(meta, uint16(len(chunk[0].key)))
-		meta = append(append(meta, chunk[0].key...), 0)
-		last := chunk[len(chunk)-1].key
-		meta = binary.LittleEndian.AppendUint16(meta, uint16(len(last)))
-		meta = append(meta, last...)
+		meta = append(meta, chunk[0].key...)
 		blocks++
+		if large {
+			meta = append(meta, 0x80)
+			continue
+		}
+		last := chunk[n-1].key
+		meta = binary.LittleEndian.AppendUint16(append(meta, 0), uint16(len(last)))
+		meta = append(meta, last...)
 	}
 	end := len(out)
 	out = binary.LittleEndian.AppendUint32(out, blocks)

@@ -233,6 +233,9 @@ func (s *Session) Sync() error {
 		if err := d.Verify(); err != nil {
 			return fmt.Errorf("replica %v: %w", d.Peer(), err)
 		}
+		if err := CheckTrees(d); err != nil {
+			return fmt.Errorf("replica %v: %w", d.Peer(), err)
+		}
 		if err := Same(s.Docs[0], d); err != nil {
 			return fmt.Errorf("after everybody got everything: %w", err)
 		}
