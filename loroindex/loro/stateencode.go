@@ -117,10 +117,16 @@ func (e *stateEncoder) maps() []mapKey {
 	out := make([]mapKey, 0, s.nodes.n)
 	for i := range s.nodes.n {
 		n := s.nodes.at(i)
-		// Empty maps need no entry, but a child map that is the value of a key
-		// gets one all the same.
-		if n.peer == rootPeer || n.rec == 0 && (n.tree != 0 || n.parent == nowhere) {
+		// Empty maps get an entry too: the official library takes a map without one
+		// for a map that does not exist once it edits the document. A second
+		// entity of a node, which stands for nothing of its own, does not.
+		if n.peer == rootPeer {
 			continue
+		}
+		if n.rec == 0 {
+			if first, _ := s.nodes.find(n.peer, n.ctr); n.parent == nowhere || first != i {
+				continue
+			}
 		}
 		out = append(out, mapKey{bits.ReverseBytes64(uint64(s.peers.list[n.peer])), bits.ReverseBytes32(uint32(n.ctr)), i})
 	}
