@@ -34,7 +34,8 @@ func (s *state) load(sec sections) error {
 			return err
 		}
 	}
-	// Trees first: their nodes then lie in the table in tree order.
+	// Trees first: their nodes then lie in the table in tree order. The maps that trees
+	// are in come after that: they may be nodes of a tree that was not read yet.
 	for _, trees := range []bool{true, false} {
 		if err := l.table(root, trees, true); err != nil {
 			return err
@@ -42,8 +43,18 @@ func (s *state) load(sec sections) error {
 		if err := l.table(top, trees, false); err != nil {
 			return err
 		}
+		for _, n := range l.nested {
+			l.s.trees[n.tree-1].owner = l.owner(n.parent)
+		}
+		l.nested = nil
 	}
 	return nil
+}
+
+// nestedTree is a tree in a map.
+type nestedTree struct {
+	tree   uint32 // one more than its index
+	parent ContainerID
 }
 
 type stateLoader struct {
@@ -57,6 +68,8 @@ type stateLoader struct {
 	lastP PeerID
 	lastI uint32
 	hasP  bool
+
+	nested []nestedTree // trees read whose maps are not looked up yet
 }
 
 const frontiersKey = "fr"
@@ -174,7 +187,7 @@ func (l *stateLoader) placeMap(e ent, parent ContainerID) {
 
 func (l *stateLoader) placeTree(t uint32, parent ContainerID) {
 	if parent.Type == TypeMap {
-		l.s.trees[t-1].owner = l.owner(parent)
+		l.nested = append(l.nested, nestedTree{t, parent})
 	} else {
 		l.s.trees[t-1].foreign = parent
 	}
