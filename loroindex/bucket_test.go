@@ -83,6 +83,12 @@ func (b *memBucket) put(key string, body []byte) {
 	b.objs[key] = memObject{bytes.Clone(body), b.now}
 }
 
+func (b *memBucket) remove(key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.objs, key)
+}
+
 func (b *memBucket) List(_ context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		if err := b.call("list", prefix); err != nil {

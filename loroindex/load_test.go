@@ -368,17 +368,19 @@ func TestAnUpdateThatGoesWhileLoadingIsLookedForAgain(t *testing.T) {
 	b := newBucket()
 	x := load(t, b, nil, "anna").Index
 	publish(t, x, b, "a", "b")
-	folded := false
-	b.hook = func(op, key string) error {
-		if op == "get" && strings.HasPrefix(key, UpdatePrefix) && !folded {
-			// Another device folds both updates into one just now.
-			folded = true
-			body, err := x.Export(Span{x.Peer(), 0, x.next})
-			require.NoError(t, err)
-			for _, k := range b.keys(UpdatePrefix) {
-				delete(b.objs, k)
-			}
-			b.put(UpdateKey(Span{x.Peer(), 0, x.next}), body)
+	all := Span{x.Peer(), 0, x.next}
+	body, err := x.Export(all)
+	require.NoError(t, err)
+	// Another device folds both updates into one while the first of them is asked for.
+	fold := sync.OnceFunc(func() {
+		for _, k := range b.keys(UpdatePrefix) {
+			b.remove(k)
+		}
+		b.put(UpdateKey(all), body)
+	})
+	b.hook = func(op, key string) error { // called by several fetchers at once
+		if op == "get" && strings.HasPrefix(key, UpdatePrefix) {
+			fold()
 		}
 		return nil
 	}
