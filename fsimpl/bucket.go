@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hamflx/pocket/internal/atomicfile"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
-	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/loroindex/loro"
 	"github.com/hamflx/pocket/objstore"
@@ -141,7 +141,7 @@ func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
 	object := journal.IndexObject{Key: key, Body: body, Size: int64(len(body))}
 	if hash, ok := strings.CutPrefix(key, loroindex.ObjectPrefix); ok {
 		object.Body, object.File = nil, hash+snapshotSuffix
-		if err := statedir.WriteFile(filepath.Join(l.dir, object.File), body); err != nil {
+		if err := atomicfile.Write(filepath.Join(l.dir, object.File), body, 0o600); err != nil {
 			return fmt.Errorf("keeping %s on this machine: %w", key, err)
 		}
 	}

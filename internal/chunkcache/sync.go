@@ -7,8 +7,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/hamflx/pocket/internal/atomicfile"
 	"github.com/hamflx/pocket/internal/objectid"
-	"github.com/hamflx/pocket/internal/statedir"
 )
 
 // syncTogether is the number of chunks from which one sync of the whole file
@@ -149,7 +149,7 @@ func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err
 		}
 	}
 	for _, dir := range dirs {
-		if cause := statedir.SyncDir(dir); cause != nil {
+		if cause := atomicfile.SyncDir(dir); cause != nil {
 			return nil, errors.Join(err, cause)
 		}
 	}

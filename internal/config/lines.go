@@ -14,6 +14,12 @@ type place struct {
 	line  int               // from 1; for a table its header, else the first key that named it
 	keys  map[string]*place // of a table
 	items []*place          // of an array
+
+	// What follows counts bytes from the beginning of the text.
+	from, to int  // where a value begins and ends; from == to: it is no value, but a table with a header or one that only the names of others imply
+	first    int  // where the line of a key begins
+	dotted   bool // a table that dotted keys made: it can have no header
+	tail     int  // of the document, or of a table with a header: the end of the last line that is its own; a key can be added there. 0: without a header
 }
 
 // key returns the place of a key of a table. Where that is unknown it is the table's own.
@@ -81,6 +87,7 @@ func findPlaces(text string) (*place, error) {
 		line := s.line
 		if !s.take('[') {
 			s.keyValue(table)
+			table.tail = s.lineEnd()
 			continue
 		}
 		array := s.take('[')
@@ -102,6 +109,7 @@ func findPlaces(text string) (*place, error) {
 			table = table.child(names[last], line)
 			table.line = line
 		}
+		table.tail = s.lineEnd()
 	}
 	if s.bad {
 		return nil, errPlaces
@@ -162,6 +170,14 @@ func (s *placeScanner) blank() {
 	}
 }
 
+// lineEnd returns where the line ends in which s is, its line feed included.
+func (s *placeScanner) lineEnd() int {
+	if n := strings.IndexByte(s.text[s.i:], '\n'); n >= 0 {
+		return s.i + n + 1
+	}
+	return len(s.text)
+}
+
 // until moves to the next of the bytes in stop, or the end.
 func (s *placeScanner) until(stop string) {
 	n := strings.IndexAny(s.text[s.i:], stop)
@@ -211,7 +227,7 @@ func (s *placeScanner) names(end byte) []string {
 
 // keyValue reads "key = value" into a table.
 func (s *placeScanner) keyValue(table *place) {
-	line := s.line
+	line, start := s.line, s.i
 	names := s.names('=')
 	if s.bad {
 		return
@@ -219,13 +235,18 @@ func (s *placeScanner) keyValue(table *place) {
 	last := len(names) - 1
 	for _, name := range names[:last] {
 		table = table.into(name, line)
+		table.dotted = true
 	}
 	s.spaces()
-	s.value(table.child(names[last], line))
+	p := table.child(names[last], line)
+	p.first = strings.LastIndexByte(s.text[:start], '\n') + 1
+	s.value(p)
 }
 
 // value skips a value; p is its place.
 func (s *placeScanner) value(p *place) {
+	p.from = s.i
+	defer func() { p.to = p.from + len(strings.TrimRight(s.text[p.from:s.i], " \t")) }()
 	switch s.peek() {
 	case '"', '\'':
 		s.quoted()

@@ -18,7 +18,11 @@ import (
 // parse checks and resolves the text of a configuration. file is its absolute path, perm
 // the permission bits it has.
 func parse(file string, text []byte, perm fs.FileMode, env Env) (*Config, error) {
-	c := &checker{file: file, env: env, paths: env.paths()}
+	return (&checker{file: file, env: env, paths: env.paths()}).check(text, perm)
+}
+
+// check is parse with the checker's own rules.
+func (c *checker) check(text []byte, perm fs.FileMode) (*Config, error) {
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		c.wrong(1, "", "the file is UTF-16: save it as UTF-8")
 		return nil, c.err()
@@ -36,7 +40,7 @@ func parse(file string, text []byte, perm fs.FileMode, env Env) (*Config, error)
 	root.only([]string{"storages", "mounts"}, nil)
 
 	storages := c.storages(root)
-	if len(c.mistakes) == 0 && !env.windows() && perm&0o004 != 0 {
+	if len(c.mistakes) == 0 && !c.env.windows() && perm&0o004 != 0 {
 		c.worldReadable(root)
 	}
 	mounts := c.mounts(root, storages)
@@ -44,7 +48,7 @@ func parse(file string, text []byte, perm fs.FileMode, env Env) (*Config, error)
 		return nil, err
 	}
 	byLine(c.warnings)
-	cfg := &Config{File: file, Storages: storages.byName, Mounts: mounts}
+	cfg := &Config{File: c.file, Storages: storages.byName, Mounts: mounts}
 	for _, w := range c.warnings {
 		cfg.Warnings = append(cfg.Warnings, w.Error())
 	}

@@ -40,6 +40,8 @@ type checker struct {
 	paths    pathStyle
 	mistakes []mistake
 	warnings []mistake
+
+	mountless bool // there need not be any mount yet
 }
 
 func (c *checker) wrong(line int, key, format string, args ...any) {

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 )
 
 // systemSeal leaves profiles as they are: the file's mode is what protects them.
@@ -31,21 +29,3 @@ var dpapiMagic = []byte("\x01\x00\x00\x00\xd0\x8c\x9d\xdf\x01\x15\xd1\x11\x8c\x7
 
 // exposed reports whether anybody but the owner may read or write a profile.
 func exposed(mode fs.FileMode) bool { return mode.Perm()&0o077 != 0 }
-
-// rename replaces newpath by oldpath, in the same directory, durably.
-func rename(oldpath, newpath string) error {
-	if err := os.Rename(oldpath, newpath); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(newpath))
-}
-
-// syncDir makes a rename or a removal in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

@@ -86,21 +86,3 @@ func taken(b windows.DataBlob) []byte {
 
 // exposed is false: who may read the file does not matter, it is encrypted.
 func exposed(fs.FileMode) bool { return false }
-
-// rename replaces newpath by oldpath, in the same directory, durably. os.Rename does not
-// ask for write-through.
-func rename(oldpath, newpath string) error {
-	from, err := windows.UTF16PtrFromString(oldpath)
-	if err != nil {
-		return err
-	}
-	to, err := windows.UTF16PtrFromString(newpath)
-	if err != nil {
-		return err
-	}
-	return windows.MoveFileEx(from, to, windows.MOVEFILE_REPLACE_EXISTING|windows.MOVEFILE_WRITE_THROUGH)
-}
-
-// syncDir does nothing: Windows has no call that flushes a directory. A removal reaches
-// the disk with the next flush of NTFS's journal, within seconds.
-func syncDir(string) error { return nil }

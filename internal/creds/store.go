@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/hamflx/pocket/internal/atomicfile"
 )
 
 // suffix ends the file name of every profile.
@@ -111,37 +113,11 @@ func (s *dirStore) Set(name string, c Credentials) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory for profiles: %w", err)
 	}
-	if err := s.replace(name, sealed); err != nil {
-		return fmt.Errorf("write %s: %w", s.profile(name), reason(err))
+	// For its owner alone. No profile's name begins with a dot, as the temporary file's does.
+	if err := atomicfile.Write(s.file(name), sealed, 0o600); err != nil {
+		return fmt.Errorf("profile %q: %w", name, err)
 	}
 	return nil
-}
-
-// replace writes a file beside the profile and renames it over the profile, so that a
-// reader or a crash finds the old one or the new one.
-func (s *dirStore) replace(name string, sealed []byte) (err error) {
-	// CreateTemp makes the file with mode 0600: it is never readable for others, not even
-	// for a moment. No profile's name begins with a dot.
-	f, err := os.CreateTemp(s.dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close() // a second Close after a failed one does no harm
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.Write(sealed); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return rename(f.Name(), s.file(name))
 }
 
 func (s *dirStore) List() ([]string, error) {
@@ -172,7 +148,7 @@ func (s *dirStore) Delete(name string) error {
 		return s.notExist(name)
 	}
 	if err == nil {
-		err = syncDir(s.dir)
+		err = atomicfile.SyncDir(s.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", s.profile(name), reason(err))

@@ -16,7 +16,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/internal/atomicfile"
 )
 
 const (
@@ -253,7 +253,7 @@ func openDatabase(path string) (_ *database, err error) {
 	}
 	d.wal = wal
 	// Its name, and the database's, must survive a power loss as well.
-	return d, statedir.SyncDir(filepath.Dir(path))
+	return d, atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // prepareFile checks that the database is a journal, makes it one when it is

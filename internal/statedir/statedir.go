@@ -24,6 +24,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/hamflx/pocket/internal/atomicfile"
 )
 
 // ErrLocked is what errors.Is finds in the error of Open when another process
@@ -106,7 +108,7 @@ func Open(dataDir, id string) (*Dir, error) {
 		// The first time: what is synced in these directories later must not
 		// vanish with them.
 		for _, dir := range []string{path, filepath.Dir(path), dataDir} {
-			err = errors.Join(err, SyncDir(dir))
+			err = errors.Join(err, atomicfile.SyncDir(dir))
 		}
 	}
 	if err != nil {

@@ -2,7 +2,6 @@ package statedir
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -220,25 +219,4 @@ func TestDataDirFollowsTheEnvironment(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "/home/me/.local/share/hamflx/pocket", dir)
 	}
-}
-
-func TestWriteFileReplacesAndLeavesNothingBehind(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	require.NoError(t, WriteFile(path, []byte("old")))
-	require.NoError(t, WriteFile(path, []byte("new")))
-	body, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, "new", string(body))
-
-	blocked := filepath.Join(dir, "d")
-	require.NoError(t, os.Mkdir(blocked, 0o700))
-	err = WriteFile(blocked, []byte("x"))
-	require.Error(t, err)
-	require.Contains(t, err.Error(), blocked)
-	require.True(t, errors.Is(WriteFile(filepath.Join(dir, "no", "f"), nil), os.ErrNotExist))
-
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, left, 2)
 }

@@ -54,7 +54,3 @@ func removeLocked(f *os.File) error {
 	}
 	return err
 }
-
-// SyncDir makes the names in a directory survive a power loss. On Windows, which
-// has no such call and logs them itself, it does nothing.
-func SyncDir(string) error { return nil }
