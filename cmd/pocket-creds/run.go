@@ -1,33 +1,44 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/hamflx/pocket/internal/config"
 	"github.com/hamflx/pocket/internal/creds"
+	"github.com/hamflx/pocket/internal/openstore"
 	"github.com/hamflx/pocket/internal/term"
+	"github.com/hamflx/pocket/objstore"
 )
 
 const usage = `pocket-creds keeps access keys for pocket in profiles that config.toml names.
 
 Usage:
     pocket-creds set NAME       ask for an access key and keep it as profile NAME
-    pocket-creds list           print the names of all profiles, one a line
+    pocket-creds list           print the names of all profiles and when they were set
     pocket-creds test NAME      check that profile NAME is there and can be read
     pocket-creds delete NAME    remove profile NAME
 
 Options:
-    --config FILE    the configuration the profiles belong to; by default the one
-                     pocket reads. They lie in the directory credentials beside it.
-    -h, --help       print this text
+    --access-key-id ID           set: the id, which is then not asked for
+    --secret-access-key-stdin    set: the first line of standard input is the secret
+    --storage NAME               test: sign a request to the bucket of this storage too
+    --json                       list: an object a line: name, changed
+    --config FILE                the configuration the profiles belong to; by default the
+                                 one pocket reads. They lie in the directory credentials
+                                 beside it.
+    -h, --help                   print this text
 
 On Windows a profile is encrypted for the user who made it; elsewhere it is a file
 that only its owner may read. set asks on the terminal and does not show the secret;
-from a pipe it reads the id and the secret as two lines. There is no flag for them:
+from a pipe it reads the id and the secret as two lines. There is no flag for the secret:
 flags end up in the shell's history and in lists of processes.
 
 Example:
@@ -60,7 +71,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := pflag.NewFlagSet("pocket-creds", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
-	file := flags.String("config", "", "")
+	var s session
+	flags.StringVar(&s.config, "config", "", "")
+	flags.StringVar(&s.id, "access-key-id", "", "")
+	secretStdin := flags.Bool("secret-access-key-stdin", false, "")
+	flags.StringVar(&s.storage, "storage", "", "")
+	flags.BoolVar(&s.json, "json", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		io.WriteString(stdout, usage)
@@ -76,7 +92,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	commands := map[string]struct {
 		names int
 		run   func(s session, name string) error
-	}{"set": {1, session.set}, "list": {0, session.list}, "test": {1, session.test}, "delete": {1, session.delete}}
+		flags string
+	}{
+		"set":    {1, session.set, "access-key-id secret-access-key-stdin"},
+		"list":   {0, session.list, "json"},
+		"test":   {1, session.test, "storage"},
+		"delete": {1, session.delete, ""},
+	}
 	c, ok := commands[command]
 	switch {
 	case !ok:
@@ -86,9 +108,21 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case len(names) > c.names:
 		return wrong("%s does not take %q", command, names[c.names])
 	}
-	dir, err := directory(*file)
+	foreign := ""
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Name != "config" && !strings.Contains(" "+c.flags+" ", " "+f.Name+" ") {
+			foreign = f.Name
+		}
+	})
+	switch {
+	case foreign != "":
+		return wrong("%s does not take --%s", command, foreign)
+	case *secretStdin && s.id == "":
+		return wrong("--secret-access-key-stdin needs --access-key-id")
+	}
+	dir, err := directory(s.config)
 	if err == nil {
-		s := session{store: creds.Open(dir), in: term.NewInput(stdin, stderr), stdout: stdout, stderr: stderr}
+		s.store, s.in, s.stdout, s.stderr = creds.Open(dir), term.NewInput(stdin, stderr), stdout, stderr
 		err = c.run(s, flags.Arg(1))
 	}
 	if err != nil {
@@ -116,6 +150,10 @@ type session struct {
 	store          creds.Store
 	in             *term.Input
 	stdout, stderr io.Writer
+	config         string // as given
+	id             string // the access key id, if it was given
+	storage        string // to test against
+	json           bool
 }
 
 func (s session) set(name string) error {
@@ -123,41 +161,37 @@ func (s session) set(name string) error {
 	if err := creds.CheckName(name); err != nil {
 		return err
 	}
-	var c creds.Credentials
-	var err error
-	if c.AccessKeyID, err = s.in.Line("Access key id: "); err == nil {
-		c.SecretAccessKey, err = s.in.Secret("Secret access key: ")
+	c, err := creds.Ask(s.in, creds.Credentials{AccessKeyID: s.id})
+	if err == nil {
+		err = creds.Keep(s.store, name, c)
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("set needs the access key id and the secret access key, each on a line of its own: nothing was changed")
-	}
-	if err != nil {
-		return fmt.Errorf("read the access key: %w", err)
-	}
-	if err := s.store.Set(name, c); err != nil {
-		return err
-	}
-	// What was written is what counts, not what was meant.
-	kept, err := s.store.Get(name)
 	if err != nil {
 		return err
 	}
-	if kept != c {
-		return fmt.Errorf("profile %q does not read back as it was written: check the disk and set it again", name)
-	}
-	fmt.Fprintf(s.stderr, "pocket-creds: kept %v: use it with credentials = %q in config.toml\n", kept, name)
+	fmt.Fprintf(s.stderr, "pocket-creds: kept %v: use it with credentials = %q in config.toml\n", c, name)
 	return nil
 }
 
 func (s session) list(string) error {
-	names, err := s.store.List()
+	profiles, err := s.store.List()
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		fmt.Fprintln(s.stdout, name)
+	if s.json {
+		out := json.NewEncoder(s.stdout)
+		for _, p := range profiles {
+			if err := out.Encode(p); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
+	var rows [][]string
+	for _, p := range profiles {
+		rows = append(rows, []string{p.Name, p.Changed.Format("2006-01-02 15:04")})
+	}
+	_, err = io.WriteString(s.stdout, term.Table(rows))
+	return err
 }
 
 func (s session) test(name string) error {
@@ -165,8 +199,49 @@ func (s session) test(name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.stdout, "%s: %v\n", name, c)
+	if s.storage == "" {
+		fmt.Fprintf(s.stdout, "%s: %v\n", name, c)
+		return nil
+	}
+	bucket, err := s.ask(name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "%s: %v: %s answers\n", name, c, bucket)
 	return nil
+}
+
+// patience is how long a bucket may take to answer.
+const patience = 20 * time.Second
+
+// ask lists a little of the storage's bucket, which is the least that pocket must be
+// allowed to do there, and returns the bucket's name.
+func (s session) ask(profile string) (string, error) {
+	cfg, err := config.LoadStorages(s.config, config.OSEnv())
+	if err != nil {
+		return "", err
+	}
+	storage, ok := cfg.Storages[s.storage]
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%s has no storage %q: see [storages.NAME] there", cfg.File, s.storage)
+	case storage.Backend != config.BackendS3:
+		return "", fmt.Errorf("storage %q is no bucket, its backend is %q", s.storage, storage.Backend)
+	}
+	storage.S3.Credentials = profile
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	store, err := openstore.Open(ctx, storage, s.store)
+	if err != nil {
+		return "", err
+	}
+	for _, err := range objstore.WithRetry(store, objstore.RetryPolicy{Budget: patience}).List(ctx, "index/", "") {
+		if err != nil {
+			return "", fmt.Errorf("bucket %s with profile %q: %w", storage.S3.Bucket, profile, err)
+		}
+		break
+	}
+	return "bucket " + storage.S3.Bucket, nil
 }
 
 func (s session) delete(name string) error { return s.store.Delete(name) }

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/objstore/storetest/s3test"
 )
 
 func TestMain(m *testing.M) {
@@ -24,6 +28,18 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, e.WorkDir)
 			}
 			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// s3 starts an S3 service and writes config.toml for it.
+			"s3": func(ts *testscript.TestScript, neg bool, args []string) {
+				srv, err := s3test.Start()
+				ts.Check(err)
+				ts.Defer(srv.Close)
+				text := fmt.Sprintf("[storages.cloud]\nbackend = 's3'\n[storages.cloud.s3]\nbucket = '%s'\nendpoint = '%s'\nregion = 'us-east-1'\n"+
+					"[storages.gone]\nbackend = 's3'\n[storages.gone.s3]\nbucket = 'no-such-bucket'\nendpoint = '%[2]s'\n[storages.nas]\nbackend = 'dir'\ndir.path = '/nas'\n", srv.Bucket, srv.Endpoint)
+				ts.Check(os.WriteFile(ts.MkAbs("config.toml"), []byte(text), 0o600))
+				ts.Check(os.WriteFile(ts.MkAbs("key"), []byte(srv.AccessKeyID+"\n"+srv.SecretAccessKey+"\n"), 0o600))
+			},
 		},
 	})
 }

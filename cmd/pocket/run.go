@@ -18,6 +18,8 @@ const usage = `pocket mounts directories whose content is kept in a bucket.
 
 Usage:
     pocket [--config FILE] [--verbose]    mount all [[mounts]] of the configuration
+    pocket config-s3 --bucket BUCKET      write a storage in a bucket into the
+                                          configuration and keep its access key
     pocket version                        print the version
 
 Options:
@@ -67,6 +69,9 @@ const (
 
 // run is the command without the process around it.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int {
+	if len(args) > 0 && args[0] == "config-s3" {
+		return configS3(args[1:], stdin, stdout, stderr, env)
+	}
 	flags := pflag.NewFlagSet("pocket", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}

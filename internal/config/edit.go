@@ -88,8 +88,7 @@ func (c S3Change) draft(file string, env Env) (*changed, error) {
 			return nil, err
 		}
 		// With a mistake in it nobody can tell what a change would do.
-		before := &checker{file: file, env: env, paths: env.paths(), mountless: true}
-		if _, err := before.check(text, perm); err != nil {
+		if _, err := parseStorages(file, text, perm, env); err != nil {
 			return nil, err
 		}
 	}
@@ -97,8 +96,7 @@ func (c S3Change) draft(file string, env Env) (*changed, error) {
 	if err != nil {
 		return nil, err
 	}
-	check := &checker{file: file, env: env, paths: env.paths(), mountless: true}
-	cfg, err := check.check([]byte(after), perm)
+	cfg, err := parseStorages(file, []byte(after), perm, env)
 	if err != nil {
 		return nil, fmt.Errorf("with this change the configuration would have a mistake, so nothing was written: %w", err)
 	}

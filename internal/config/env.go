@@ -149,7 +149,14 @@ const maxFileSize = 1 << 20
 
 // Load finds the configuration (see Locate), reads, checks and resolves it. The error
 // may hold many mistakes, joined, each one line. Nothing is written.
-func Load(explicit string, env Env) (*Config, error) {
+func Load(explicit string, env Env) (*Config, error) { return load(explicit, env, parse) }
+
+// LoadStorages is Load for those who mount nothing: there need not be any mount yet.
+func LoadStorages(explicit string, env Env) (*Config, error) {
+	return load(explicit, env, parseStorages)
+}
+
+func load(explicit string, env Env, parse func(string, []byte, fs.FileMode, Env) (*Config, error)) (*Config, error) {
 	file, err := Locate(explicit, env)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,11 @@ func parse(file string, text []byte, perm fs.FileMode, env Env) (*Config, error)
 	return (&checker{file: file, env: env, paths: env.paths()}).check(text, perm)
 }
 
+// parseStorages is parse for a configuration that need not have mounts.
+func parseStorages(file string, text []byte, perm fs.FileMode, env Env) (*Config, error) {
+	return (&checker{file: file, env: env, paths: env.paths(), mountless: true}).check(text, perm)
+}
+
 // check is parse with the checker's own rules.
 func (c *checker) check(text []byte, perm fs.FileMode) (*Config, error) {
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {

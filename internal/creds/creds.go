@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -99,12 +100,18 @@ type Store interface {
 	// Set creates or replaces a profile, whole or not at all; it is durable on return.
 	Set(name string, c Credentials) error
 
-	// List returns the names of all profiles, sorted, readable or not.
-	List() ([]string, error)
+	// List returns all profiles by name, readable or not.
+	List() ([]Profile, error)
 
 	// Delete removes a profile; durable on return where the system can flush a directory,
 	// which Windows cannot. ErrNotExist when there is none.
 	Delete(name string) error
+}
+
+// Profile is what everybody may know of a profile.
+type Profile struct {
+	Name    string    `json:"name"`
+	Changed time.Time `json:"changed"` // when it was set
 }
 
 // What can be wrong with a profile.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -41,9 +42,9 @@ func TestSetThenGetReturnsTheSame(t *testing.T) {
 func TestListIsSortedAndIgnoresOtherFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "credentials")
 	s := Open(dir)
-	names, err := s.List()
+	profiles, err := s.List()
 	require.NoError(t, err, "a directory that does not exist has no profiles")
-	require.Empty(t, names)
+	require.Empty(t, profiles)
 
 	for _, name := range []string{"work", "default", "büro 2"} {
 		require.NoError(t, s.Set(name, sample))
@@ -52,8 +53,13 @@ func TestListIsSortedAndIgnoresOtherFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".bin"), nil, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder.bin"), 0o700))
-	names, err = s.List()
+	profiles, err = s.List()
 	require.NoError(t, err)
+	var names []string
+	for _, p := range profiles {
+		names = append(names, p.Name)
+		require.WithinDuration(t, time.Now(), p.Changed, time.Minute)
+	}
 	require.Equal(t, []string{"büro 2", "default", "work"}, names)
 }
 

@@ -120,7 +120,7 @@ func (s *dirStore) Set(name string, c Credentials) error {
 	return nil
 }
 
-func (s *dirStore) List() ([]string, error) {
+func (s *dirStore) List() ([]Profile, error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -128,15 +128,23 @@ func (s *dirStore) List() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list profiles in %s: %w", s.dir, reason(err))
 	}
-	var names []string
+	var profiles []Profile
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), suffix)
-		if ok && !e.IsDir() && CheckName(name) == nil {
-			names = append(names, name)
+		if !ok || e.IsDir() || CheckName(name) != nil {
+			continue
 		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted just now
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list profiles in %s: %w", s.dir, reason(err))
+		}
+		profiles = append(profiles, Profile{name, info.ModTime()})
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(profiles, func(a, b Profile) int { return strings.Compare(a.Name, b.Name) })
+	return profiles, nil
 }
 
 func (s *dirStore) Delete(name string) error {

@@ -111,3 +111,23 @@ func TestConfiguredStoragesOpen(t *testing.T) {
 	_, err = Open(ctx, config.Storage{Backend: "tape"}, profiles)
 	require.ErrorContains(t, err, "tape")
 }
+
+func TestS3KeysComeFromTheProfileThenTheConfiguration(t *testing.T) {
+	profiles := creds.Open(t.TempDir())
+	require.NoError(t, profiles.Set("work", creds.Credentials{AccessKeyID: "AKPROFILE", SecretAccessKey: "one"}))
+	both := config.S3{Bucket: "b", Credentials: "work", AccessKeyID: "AKCONFIG", SecretAccessKey: "two"}
+	id := func(c config.S3) string {
+		keys, err := credentials(t.Context(), c, profiles)
+		require.NoError(t, err)
+		if keys == nil {
+			return ""
+		}
+		id, _, _, err := keys(t.Context())
+		require.NoError(t, err)
+		return id
+	}
+	require.Equal(t, "AKPROFILE", id(both))
+	both.Credentials = ""
+	require.Equal(t, "AKCONFIG", id(both))
+	require.Equal(t, "", id(config.S3{Bucket: "b"}), "the SDK's default chain")
+}

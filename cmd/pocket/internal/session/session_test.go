@@ -208,26 +208,8 @@ func TestStopGivesUpWhenToldTo(t *testing.T) {
 	require.True(t, s.Progress().Idle())
 }
 
-func TestS3KeysComeFromTheProfileThenTheConfiguration(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, creds.Open(dir).Set("work", creds.Credentials{AccessKeyID: "AKPROFILE", SecretAccessKey: "one"}))
-	stores := NewStores(dir)
-	both := config.S3{Bucket: "b", Credentials: "work", AccessKeyID: "AKCONFIG", SecretAccessKey: "two"}
-	id := func(c config.S3) string {
-		keys, err := stores.keys(t.Context(), c)
-		require.NoError(t, err)
-		if keys == nil {
-			return ""
-		}
-		id, _, _, err := keys(t.Context())
-		require.NoError(t, err)
-		return id
-	}
-	require.Equal(t, "AKPROFILE", id(both))
-	both.Credentials = ""
-	require.Equal(t, "AKCONFIG", id(both))
-	require.Equal(t, "", id(config.S3{Bucket: "b"}), "the SDK's default chain")
-	_, err := stores.Open(t.Context(), config.Storage{Name: "s", Backend: config.BackendS3, S3: config.S3{Bucket: "b", Credentials: "gone"}})
+func TestAMissingProfileIsToldWithItsStorage(t *testing.T) {
+	_, err := NewStores(t.TempDir()).Open(t.Context(), config.Storage{Name: "s", Backend: config.BackendS3, S3: config.S3{Bucket: "b", Credentials: "gone"}})
 	require.ErrorIs(t, err, creds.ErrNotExist)
 	require.ErrorContains(t, err, "storage s: ")
 }

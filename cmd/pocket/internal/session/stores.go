@@ -9,11 +9,9 @@ import (
 
 	"github.com/hamflx/pocket/internal/config"
 	"github.com/hamflx/pocket/internal/creds"
+	"github.com/hamflx/pocket/internal/openstore"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/objstore"
-	"github.com/hamflx/pocket/objstore/dirstore"
-	"github.com/hamflx/pocket/objstore/memstore"
-	"github.com/hamflx/pocket/objstore/s3store"
 )
 
 // Stores opens storages, each once: the mounts of one share its connections, and those
@@ -39,7 +37,7 @@ func (s *Stores) Open(ctx context.Context, storage config.Storage) (objstore.Sto
 	if store, ok := s.open[storage.Name]; ok {
 		return store, nil
 	}
-	store, err := s.make(ctx, storage)
+	store, err := openstore.Open(ctx, storage, s.profiles)
 	if err != nil {
 		return nil, fmt.Errorf("storage %s: %w", storage.Name, err)
 	}
@@ -66,45 +64,4 @@ func (s *Stores) stateID(store objstore.Store, prefix string) (string, error) {
 		id += "-" + strconv.Itoa(n)
 	}
 	return id, nil
-}
-
-func (s *Stores) make(ctx context.Context, storage config.Storage) (objstore.Store, error) {
-	switch storage.Backend {
-	case config.BackendMemory:
-		return memstore.New(), nil
-	case config.BackendDir:
-		// Never made here: a folder that is missing is a drive that is not attached.
-		return dirstore.Open(storage.Dir.Path, false)
-	case config.BackendS3:
-		keys, err := s.keys(ctx, storage.S3)
-		if err != nil {
-			return nil, err
-		}
-		return s3store.Open(ctx, s3store.Config{
-			Bucket: storage.S3.Bucket, Region: storage.S3.Region, Endpoint: storage.S3.Endpoint, Credentials: keys,
-		})
-	}
-	return nil, fmt.Errorf("backend %q is not known", storage.Backend)
-}
-
-// keys returns where an S3 client gets its keys from: the profile, else the
-// configuration, else nil for the SDK's default chain.
-func (s *Stores) keys(ctx context.Context, c config.S3) (func(context.Context) (id, secret, session string, err error), error) {
-	var provider creds.Provider
-	switch {
-	case c.Credentials != "":
-		provider = creds.FromStore(s.profiles, c.Credentials)
-		// A profile that is missing or damaged is no reason to wait for the network.
-		if _, err := provider(ctx); err != nil {
-			return nil, err
-		}
-	case c.AccessKeyID != "":
-		provider = creds.Static(creds.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey)})
-	default:
-		return nil, nil
-	}
-	return func(ctx context.Context) (id, secret, session string, err error) {
-		keys, err := provider(ctx)
-		return keys.AccessKeyID, keys.SecretAccessKey, "", err
-	}, nil
 }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/creds"
+	"github.com/hamflx/pocket/internal/term"
+)
+
+const usageConfigS3 = `pocket config-s3 keeps an access key and writes a storage in a bucket into config.toml.
+
+Usage:
+    pocket config-s3 --bucket BUCKET [options]
+
+Options:
+    --bucket BUCKET              the bucket; it must exist
+    --region REGION              as the service calls it; "" removes it
+    --endpoint URL               of a service other than AWS; "" removes it
+    --storage NAME               the storage to make or change (default "default")
+    --mode buffered|sync         what close and fsync wait for: this machine, or the bucket
+    --credentials NAME           the profile that keeps the key (default "default")
+    --access-key-id ID           asked for when it is not given
+    --secret-access-key SECRET   asked for, and not shown, when it is not given; a flag is
+                                 seen in lists of processes and in the shell's history
+    --secret-access-key-stdin    read the secret from the first line of standard input
+    --mount PATH                 mount this directory from the storage
+    --name NAME                  of the mount; by default the last part of PATH
+    --prefix PREFIX              of the mount's keys in the bucket, such as ssh/
+    --config FILE                the configuration; by default the one pocket reads
+    -h, --help                   print this text
+
+Everything else in the configuration stays as it is, comments too. What is not named
+keeps its value. On Windows the key is encrypted for the user who runs this; elsewhere
+it is in a file that only its owner may read.
+
+Example:
+    $ pocket config-s3 --bucket my-pocket --region eu-central-1 --mount ~/.ssh --prefix ssh/
+    Access key id: AKIAIOSFODNN7EXAMPLE
+    Secret access key:
+    pocket: kept access key AKIA... (secret not shown) as profile "default"
+    pocket: wrote storage "default" and mount "ssh" into /home/me/.config/hamflx/pocket/config.toml
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+`
+
+// configS3 is the command of that name. Nothing is written before all that it is to write
+// has been checked.
+func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int {
+	wrong := func(format string, a ...any) int {
+		fmt.Fprintf(stderr, "pocket: "+format+": see pocket config-s3 --help\n", a...)
+		return exitUsage
+	}
+	change := config.S3Change{}
+	var mode string
+	var key creds.Credentials
+	flags := pflag.NewFlagSet("config-s3", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.StringVar(&change.Bucket, "bucket", "", "")
+	region := flags.String("region", "", "")
+	endpoint := flags.String("endpoint", "", "")
+	flags.StringVar(&change.Storage, "storage", "default", "")
+	flags.StringVar(&mode, "mode", "", "")
+	flags.StringVar(&change.Credentials, "credentials", "default", "")
+	flags.StringVar(&key.AccessKeyID, "access-key-id", "", "")
+	flags.StringVar(&key.SecretAccessKey, "secret-access-key", "", "")
+	fromStdin := flags.Bool("secret-access-key-stdin", false, "")
+	mount := flags.String("mount", "", "")
+	name := flags.String("name", "", "")
+	prefix := flags.String("prefix", "", "")
+	file := flags.String("config", "", "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		io.WriteString(stdout, usageConfigS3)
+		return exitClean
+	case err != nil:
+		return wrong("%s", term.Printable(err.Error()))
+	case flags.NArg() > 0:
+		return wrong("%q is one argument too many", flags.Arg(0))
+	case change.Bucket == "":
+		return wrong("--bucket is missing")
+	case mode != "" && mode != string(config.ModeBuffered) && mode != string(config.ModeSync):
+		return wrong("--mode is %q: it can be buffered or sync", mode)
+	case *fromStdin && flags.Changed("secret-access-key"):
+		return wrong("--secret-access-key and --secret-access-key-stdin exclude each other")
+	case *fromStdin && key.AccessKeyID == "":
+		return wrong("--secret-access-key-stdin needs --access-key-id")
+	case *mount == "" && *name != "":
+		return wrong("--name is of a mount: add --mount PATH")
+	}
+	change.Mode = config.Mode(mode)
+	if flags.Changed("region") {
+		change.Region = region
+	}
+	if flags.Changed("endpoint") {
+		change.Endpoint = endpoint
+	}
+	if *mount != "" {
+		change.Mount = &config.NewMount{Name: *name, Path: *mount}
+		if *name == "" {
+			change.Mount.Name = strings.TrimLeft(filepath.Base(*mount), ".")
+		}
+		if flags.Changed("prefix") {
+			change.Mount.Prefix = prefix
+		}
+	}
+	say := func(format string, a ...any) {
+		fmt.Fprintf(stderr, "pocket: %s\n", term.Printable(fmt.Sprintf(format, a...)))
+	}
+	if err := makeS3(change, key, *file, term.NewInput(stdin, stderr), say, env); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			say("%s", strings.TrimSuffix(line, "\n"))
+		}
+		return exitFailed
+	}
+	if change.Mount == nil && *prefix != "" {
+		say("the prefix %q was not used, it belongs to a mount: add --mount PATH, or prefix = %q to a [[mounts]] table", *prefix, *prefix)
+	}
+	return exitClean
+}
+
+// makeS3 asks for what is missing of the key, keeps it and changes the configuration.
+func makeS3(change config.S3Change, key creds.Credentials, explicit string, in creds.Prompter, say func(string, ...any), env config.Env) error {
+	file, err := config.Locate(explicit, env)
+	if err != nil && (file == "" || !errors.Is(err, config.ErrNoFile)) {
+		return err
+	}
+	if _, noDir := os.Stat(filepath.Dir(file)); noDir != nil && explicit != "" {
+		return err // a slip of the finger would put the key anywhere
+	}
+	if err := creds.CheckName(change.Credentials); err != nil {
+		return err
+	}
+	// Nobody should type a secret for what is refused then.
+	if err := config.CheckChange(file, change, env); err != nil {
+		return err
+	}
+	if key, err = creds.Ask(in, key); err != nil {
+		return err
+	}
+	if err := creds.Keep(creds.Open(config.CredentialsDir(file, env)), change.Credentials, key); err != nil {
+		return err
+	}
+	say("kept %v as profile %q", key, change.Credentials)
+	warnings, err := config.Change(file, change, env)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("storage %q", change.Storage)
+	if change.Mount != nil {
+		what += fmt.Sprintf(" and mount %q", change.Mount.Name)
+	}
+	say("wrote %s into %s", what, file)
+	for _, w := range warnings {
+		say("warning: %s", w)
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package creds
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Prompter asks a person, or reads the lines of a pipe; term.Input is one.
+type Prompter interface {
+	Line(prompt string) (string, error)
+	Secret(prompt string) (string, error) // does not show what is typed
+}
+
+// Ask asks for the parts of c that are empty.
+func Ask(p Prompter, c Credentials) (Credentials, error) {
+	var err error
+	if c.AccessKeyID == "" {
+		c.AccessKeyID, err = p.Line("Access key id: ")
+	}
+	if err == nil && c.SecretAccessKey == "" {
+		c.SecretAccessKey, err = p.Secret("Secret access key: ")
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return Credentials{}, errors.New("the access key id and the secret access key are needed, each on a line of its own: nothing was changed")
+	}
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read the access key: %w", err)
+	}
+	return c, c.Check()
+}
+
+// Keep sets a profile and reads it back: what was written is what counts, not what was
+// meant.
+func Keep(s Store, name string, c Credentials) error {
+	if err := s.Set(name, c); err != nil {
+		return err
+	}
+	kept, err := s.Get(name)
+	if err != nil {
+		return err
+	}
+	if kept != c {
+		return fmt.Errorf("profile %q does not read back as it was written: check the disk and set it again", name)
+	}
+	return nil
+}
