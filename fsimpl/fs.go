@@ -258,6 +258,9 @@ func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, e
 		loaded, err = loroindex.Load(ctx, alone, local, options)
 	}
 	if err != nil {
+		if patient.Err() != nil && ctx.Err() == nil && !objstore.Retryable(err) {
+			err = fmt.Errorf("%w: no answer within %v: %w", objstore.ErrUnavailable, fs.opts.OpenWait, err)
+		}
 		return loroindex.Changes{}, fmt.Errorf("reading the index: %w", err)
 	}
 	for _, damage := range loaded.Damaged {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and mounting need on Debian and its relatives, and says so:
 # gcc, libfuse-dev (headers and libfuse.so.2), fuse3 (fusermount), git, sqlite3 with
-# --tests. Does nothing when all is there. As a normal user it asks sudo.
+# --tests, Wine and a C compiler for Windows with --windows. Does nothing when all is there.
+# As a normal user it asks sudo.
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -21,6 +22,10 @@ want fusermount fuse3
 if [ "${1:-}" = --tests ]; then
 	want git git
 	want sqlite3 sqlite3
+fi
+if [ "${1:-}" = --windows ]; then
+	want /usr/lib/wine/wine64 wine64
+	want x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
 fi
 
 if ! command -v go >/dev/null; then

@@ -126,6 +126,7 @@ func TestOpenRemovesWhatAnEarlierRunLeft(t *testing.T) {
 	a, dir := open(t)
 	f := a.NewFile()
 	require.NoError(t, f.WriteAt(make([]byte, slotMemory+1), 0, nil))
+	require.NoError(t, f.slots[0].file.Close()) // as the end of a process does
 	_, err := Open(dir, testChunk)
 	require.NoError(t, err)
 	left, err := os.ReadDir(dir)

@@ -277,7 +277,9 @@ func TestAdoptMovesTheFile(t *testing.T) {
 	require.NoFileExists(t, path)
 	after, err := os.Stat(c.names.file(id))
 	require.NoError(t, err)
-	require.True(t, os.SameFile(before, after))
+	if runtime.GOOS != "windows" { // where a FileInfo looks for the file by its old name
+		require.True(t, os.SameFile(before, after))
+	}
 	requireChunk(t, c, id, body)
 
 	require.NoError(t, os.WriteFile(path, body, 0o600))

@@ -271,6 +271,33 @@ func (d *Dir) Staging() string { return filepath.Join(d.path, "staging") }
 // Index returns the directory of the index snapshots known on this machine.
 func (d *Dir) Index() string { return filepath.Join(d.path, "index") }
 
+// Discard removes the directory and all that is in it, and gives it up. The one above goes
+// too when nothing else is in it. A process that takes the directory meanwhile keeps what it
+// makes.
+func (d *Dir) Discard() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lock == nil || d.temporary {
+		return nil
+	}
+	entries, err := os.ReadDir(d.path)
+	for _, e := range entries {
+		if e.Name() != lockName {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(d.path, e.Name())))
+		}
+	}
+	lock := d.lock
+	d.lock = nil
+	if err = errors.Join(err, removeLocked(lock)); err != nil {
+		return err
+	}
+	// Each fails when something is left in it, as it should.
+	if os.Remove(d.path) == nil {
+		os.Remove(filepath.Dir(d.path))
+	}
+	return nil
+}
+
 // Close gives the directory up, and removes it when it came from OpenTemp. Close
 // twice is harmless.
 func (d *Dir) Close() error {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"os"
 	"path"
+	"time"
 
 	"github.com/hamflx/pocket/objstore"
 )
@@ -36,7 +38,7 @@ func (s *Store) Put(ctx context.Context, key string, body []byte) error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = place(root, temp, p)
+		err = place(ctx, root, temp, p)
 	}
 	if err != nil {
 		f.Close()         // Windows removes no open file
@@ -102,15 +104,21 @@ func write(ctx context.Context, f *os.File, body []byte) error {
 // errInUse says that another program keeps a file from being replaced.
 var errInUse = errors.New("another program has the file open")
 
+// inUsePatience is how long a file that is in use is waited for, after that the caller
+// decides.
+const inUsePatience = 2 * time.Second
+
 // errKeyTaken says that a folder cannot hold both of two keys.
 var errKeyTaken = errors.New("a folder cannot hold an object and others below its key")
 
 // place renames temp to p and creates the folders above p where they are
 // missing. A Delete beside it may remove them again before the rename, since
-// they are empty until then.
-func place(root *os.Root, temp, p string) error {
+// they are empty until then. Who has p open keeps it from being replaced where
+// there are no POSIX renames; most are done in a moment.
+func place(ctx context.Context, root *os.Root, temp, p string) error {
 	const attempts = 100
 	var err error
+	busy := time.Now().Add(inUsePatience)
 	for range attempts {
 		if err = root.Rename(temp, p); err == nil {
 			return nil
@@ -122,7 +130,14 @@ func place(root *os.Root, temp, p string) error {
 			return fmt.Errorf("%w: %s is a folder", errKeyTaken, p)
 		}
 		if isInUse(err) {
-			return fmt.Errorf("%w: %w", errInUse, err)
+			if ctx.Err() != nil || time.Now().After(busy) {
+				return fmt.Errorf("%w: %w", errInUse, err)
+			}
+			select {
+			case <-time.After(mathrand.N(inUsePatience / attempts * 2)):
+			case <-ctx.Done():
+			}
+			continue
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !isNotDir(err) {
 			return err

@@ -108,16 +108,12 @@ func (s *Session) Start(ctx context.Context) (err error) {
 			return
 		}
 		if unused {
-			// A mount that never was has acknowledged nothing. The directory is
-			// still locked, so that nobody else uses it.
-			if failed := os.RemoveAll(s.state.Path()); failed != nil {
+			// A mount that never was has acknowledged nothing.
+			if failed := s.state.Discard(); failed != nil {
 				s.log.Warn("cannot remove the state of a mount that failed", "error", failed)
 			}
 		}
 		err = errors.Join(err, s.state.Close())
-		if unused {
-			os.Remove(filepath.Dir(s.state.Path())) // fails when there are others, as it should
-		}
 	}()
 
 	m, owner := s.Mount, user()
