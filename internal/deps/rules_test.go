@@ -24,8 +24,8 @@ var layers = []layer{
 		reason: "commands are on top"},
 	{from: "...", notFrom: []string{"e2e/..."}, to: []string{"e2e/..."},
 		reason: "the end-to-end tests use the project, not the other way round"},
-	{from: "...", notFrom: []string{"objstore/storetest/...", "e2e/..."}, to: []string{"objstore/storetest/..."}, testsMay: true,
-		reason: "the conformance suite and the S3 service in process are for tests"},
+	{from: "...", notFrom: []string{"objstore/storetest/...", "e2e/...", "scripts/..."}, to: []string{"objstore/storetest/..."}, testsMay: true,
+		reason: "the conformance suite and the S3 service in process are for tests and measurements"},
 }
 
 // upper are the packages of internal that join layers for several commands.

@@ -25,6 +25,15 @@ const (
 	Other         Kind = "Other"
 )
 
+// KeyOf returns the key that a request is about: of a listing, the prefix.
+func KeyOf(r *http.Request) string {
+	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if key == "" {
+		return r.URL.Query().Get("prefix")
+	}
+	return key
+}
+
 // KindOf tells what a request asks for.
 func KindOf(r *http.Request) Kind {
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -208,6 +217,9 @@ func (c *cutter) Write(p []byte) (int, error) {
 	c.end()
 	return 0, io.ErrClosedPipe
 }
+
+// Unwrap lets other faults reach the connection.
+func (c *cutter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // nowhere is a ResponseWriter that nobody reads.
 type nowhere struct{ header http.Header }

@@ -149,6 +149,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, status, code, why)
 		return
 	}
+	ignoreConditions(r)
 	s.s3.ServeHTTP(w, r)
 }
 
