@@ -110,6 +110,13 @@ func Open(dataDir, id string) (*Dir, error) {
 		for _, dir := range []string{path, filepath.Dir(path), dataDir} {
 			err = errors.Join(err, atomicfile.SyncDir(dir))
 		}
+		// The data directory may be as new, and those it lies in. One that cannot be
+		// opened is somebody else's, and older.
+		for dir := filepath.Dir(dataDir); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+			if atomicfile.SyncDir(dir) != nil {
+				break
+			}
+		}
 	}
 	if err != nil {
 		lock.Close()
