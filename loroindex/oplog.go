@@ -42,32 +42,56 @@ func (x *Index) Log() iter.Seq2[LogEntry, error] {
 	}
 }
 
-// Contents iterates over every content that a file was ever given, as far as
-// the history goes. It stops after an error. The index can be read meanwhile,
+// Contents iterates over every content with an object that a file was ever given, as
+// far as the history goes. It stops after an error. The index can be read meanwhile,
 // not changed.
 func (x *Index) Contents() iter.Seq2[Content, error] {
 	return func(yield func(Content, error) bool) {
+		for w, err := range x.Writes() {
+			if err == nil && w.Content.Object.IsZero() {
+				continue
+			}
+			if !yield(w.Content, err) {
+				return
+			}
+		}
+	}
+}
+
+// Write is an operation that gave a file its content.
+type Write struct {
+	Peer    uint64
+	Counter int32  // with Peer names the operation
+	Lamport uint32 // operations that know of others have a larger one
+	Node    Node   // NoNode for one that was never in sight since the index was opened
+	Content Content
+}
+
+// Writes iterates over the contents that files were given, as far as the history
+// goes: by peer, then counter. It stops after an error. The index can be read
+// meanwhile, not changed.
+func (x *Index) Writes() iter.Seq2[Write, error] {
+	return func(yield func(Write, error) bool) {
 		x.mu.RLock()
 		defer x.mu.RUnlock()
 		for op, err := range x.doc.Ops() {
 			if err != nil {
-				yield(Content{}, fmt.Errorf("read the index history: %w", err))
+				yield(Write{}, fmt.Errorf("read the index history: %w", err))
 				return
 			}
 			if op.Kind != loro.OpMapSet || op.Key != keyContent || op.Container.Root {
 				continue
 			}
+			w := Write{Peer: uint64(op.ID.Peer), Counter: op.ID.Counter, Lamport: op.Lamport, Node: x.find(loro.TreeID(op.Container.ID))}
 			object, _ := op.Value.Get(contentObject)
-			id, _ := object.AsBinary()
-			if len(id) != objectid.Size {
-				continue
+			if id, _ := object.AsBinary(); len(id) == objectid.Size {
+				w.Content.Object = objectid.ID(id)
 			}
-			c := Content{Object: objectid.ID(id)}
-			c.Size, _ = intOf(op.Value, contentSize)
-			c.ModTime, _ = intOf(op.Value, contentModTime)
+			w.Content.Size, _ = intOf(op.Value, contentSize)
+			w.Content.ModTime, _ = intOf(op.Value, contentModTime)
 			manifest, _ := op.Value.Get(contentManifest)
-			c.Manifest, _ = manifest.AsBool()
-			if !yield(c, nil) {
+			w.Content.Manifest, _ = manifest.AsBool()
+			if !yield(w, nil) {
 				return
 			}
 		}
