@@ -57,6 +57,7 @@ type Options struct {
 	OpenWait  time.Duration // how long Open waits for a store that does not answer; 0: DefaultOpenWait
 	ReadWait  time.Duration // how long a read waits for a store that does not answer; 0: a minute
 	Poll      time.Duration // how often to look for changes of other machines; 0: DefaultPoll, negative: never
+	SyncDelay time.Duration // how long after a change it is made to survive a power loss; 0: half a second
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
 }
@@ -173,30 +174,11 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	if err := fs.openJournal(state.Journal()); err != nil {
 		return err
 	}
-	left, err := fs.journal.Load(ctx)
-	if err != nil {
-		return err
-	}
-	pinned := make([]objectid.ID, len(left.Uploads))
-	for i, u := range left.Uploads {
-		pinned[i] = u.Object
-	}
-	if fs.cache, err = chunkcache.Open(state.Cache(), fs.opts.CacheSize, pinned); err != nil {
-		return err
-	}
 	local := &localIndex{journal: fs.journal, dir: state.Index()}
 	fs.bucket = &bucket{store: fs.opts.Store, local: local}
-	merged, err := fs.load(ctx, local)
+	left, merged, err := fs.replay(ctx, local)
 	if err != nil {
 		return err
-	}
-	for _, e := range left.Entries {
-		changes, err := fs.index.Import(e.Update)
-		if err != nil {
-			return fmt.Errorf("journal %s: operations %d to %d of peer %016x: %w", state.Journal(), e.Start, e.End, e.Peer, err)
-		}
-		merged.Lost = append(merged.Lost, changes.Lost...)
-		merged.Orphans = append(merged.Orphans, changes.Orphans...)
 	}
 	fs.fetch = transfer.NewFetcher(fs.retrying(fs.opts.ReadWait), fs.cache, fs.log)
 	fs.queue = transfer.New(transfer.Options{
@@ -207,6 +189,16 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	return fs.keepLosers(merged)
 }
 
+// openCache opens the chunk cache, in which the chunks of the upload list are pinned.
+func (fs *FS) openCache(uploads []journal.Upload) (err error) {
+	pinned := make([]objectid.ID, len(uploads))
+	for i, u := range uploads {
+		pinned[i] = u.Object
+	}
+	fs.cache, err = chunkcache.Open(fs.opts.State.Cache(), fs.opts.CacheSize, pinned)
+	return err
+}
+
 // openJournal opens the journal. One that is damaged is set aside, for nobody can
 // work with it and nothing in it can be trusted, and the user is told.
 func (fs *FS) openJournal(path string) (err error) {
@@ -214,6 +206,7 @@ func (fs *FS) openJournal(path string) (err error) {
 		Now:        fs.opts.Now,
 		BeforeSync: func() error { return fs.cache.SyncDirty() },
 		MakeRoom:   fs.makeRoom,
+		SyncDelay:  fs.opts.SyncDelay,
 	}
 	fs.journal, err = journal.Open(path, options)
 	if !errors.Is(err, journal.ErrDamaged) {

@@ -233,6 +233,7 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 		}
 		if earlier := q.files[c.Node]; earlier != nil {
 			e.Drop = q.supersede(earlier, op, c.Names)
+			e.Dropped = q.unpin
 		}
 	}
 	for _, u := range c.Objects {
@@ -282,11 +283,18 @@ func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) 
 }
 
 // forget gives up an object that is not being uploaded. It stays in its list, where
-// next passes it over. Called with mu held.
+// next passes it over, and pinned: until the operation that replaced it survives a power
+// loss it may be needed again. Called with mu held.
 func (q *Queue) forget(o *object) {
 	o.done = true
 	q.remove(o)
-	q.opts.Cache.Unpin(o.id)
+}
+
+// unpin lets go of objects that were given up.
+func (q *Queue) unpin(ids []objectid.ID) {
+	for _, id := range ids {
+		q.opts.Cache.Unpin(id)
+	}
 }
 
 // broadcast wakes everyone who waits for a change. Called with mu held.

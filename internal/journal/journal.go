@@ -70,9 +70,14 @@ type Entry struct {
 	Update     []byte
 	// Uploads are the objects that the change needs in the bucket.
 	Uploads []Upload
-	// Drop takes objects off the upload list that no content needs any more.
-	// It comes before Uploads: an object in both stays on the list.
+	// Drop takes objects off the upload list that no content needs any more with this
+	// change. That happens once the entry survives a power loss, and is undone by one
+	// that lists them again: were it lost, they would be needed. An object in both Drop
+	// and Uploads stays on the list.
 	Drop []objectid.ID
+	// Dropped, unless nil, is told when Drop is done, even for objects that were listed
+	// again: now their chunks may go. It must not call the journal.
+	Dropped func(ids []objectid.ID)
 }
 
 // Upload is an object that the bucket must get. One object is on the list once,
@@ -96,6 +101,10 @@ type IndexObject struct {
 type Loaded struct {
 	Entries []Entry  // not published, in order, without Uploads and Drop
 	Uploads []Upload // not uploaded, in order
+	// Whole is how many of the Entries, and WholeUploads how many of the Uploads, were
+	// made to survive a power loss together with all chunks that they name. The others
+	// may be there without them, see Judge.
+	Whole, WholeUploads int
 }
 
 // Journal is an open journal. See Open.
@@ -123,9 +132,14 @@ type Journal struct {
 	pendingN int64                  // bytes of their updates
 	uploads  map[objectid.ID]upload // the upload list, queued changes included
 	uploadN  int64                  // sizes of the uploads
+	drops    []drop                 // entries that are not synced yet, in order
+	dropping map[objectid.ID]uint64 // the newest of drops that an object is in
 	lastRow  int64                  // number of the newest row of uploads
 	lastSeq  int64                  // number of the newest row of entries
 	meta     map[string][]byte      // queued changes included
+	found    extent                 // what was whole when the journal was opened
+	whole    extent                 // what is
+	judged   bool                   // what was found is
 
 	armed     bool        // timer is set
 	timer     *time.Timer // when the background has something to do
@@ -145,6 +159,13 @@ type Journal struct {
 type upload struct {
 	row  int64
 	size int64
+}
+
+// drop is the Drop of an entry.
+type drop struct {
+	number uint64 // of the operation
+	ids    []objectid.ID
+	done   func([]objectid.ID)
 }
 
 // pendingEntry is what memory holds of an entry that is not published.
@@ -235,7 +256,9 @@ func (j *Journal) Close() error {
 	<-j.done
 	err := j.flush()
 	if err == nil {
-		err = j.syncOnce()
+		if err = j.syncOnce(); err == nil {
+			err = j.flush() // what was dropped with it
+		}
 	}
 	j.mu.Lock()
 	left := len(j.queue)

@@ -14,6 +14,7 @@ import (
 // recall reads what memory holds of the journal. Nobody else uses j yet.
 func (j *Journal) recall() error {
 	j.uploads = map[objectid.ID]upload{}
+	j.dropping = map[objectid.ID]uint64{}
 	j.meta = map[string][]byte{}
 	c := j.db.main
 	err := c.each("SELECT row, object, size FROM uploads ORDER BY row", 3, func(row []driver.Value) error {
@@ -43,10 +44,18 @@ func (j *Journal) recall() error {
 	if err != nil {
 		return err
 	}
-	return c.each("SELECT key, value FROM meta", 2, func(row []driver.Value) error {
+	err = c.each("SELECT key, value FROM meta", 2, func(row []driver.Value) error {
 		j.meta[toString(row[0])] = toBytes(row[1])
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	j.found.decode(j.meta[metaWhole])
+	j.whole = j.found
+	// Rows that are gone are not numbered again: they would count as whole.
+	j.lastSeq, j.lastRow = max(j.lastSeq, j.found.seq), max(j.lastRow, j.found.row)
+	return nil
 }
 
 // Load returns what is neither published nor uploaded. An error that is
@@ -64,7 +73,10 @@ func (j *Journal) Load(ctx context.Context) (Loaded, error) {
 	if err != nil {
 		return loaded, explain(j.path, err)
 	}
-	entries := c.each("SELECT peer, first, next, body FROM entries ORDER BY seq", 4, func(row []driver.Value) error {
+	entries := c.each("SELECT peer, first, next, body, seq FROM entries ORDER BY seq", 5, func(row []driver.Value) error {
+		if toInt(row[4]) <= j.found.seq {
+			loaded.Whole++
+		}
 		loaded.Entries = append(loaded.Entries, Entry{
 			Peer:   uint64(toInt(row[0])),
 			Start:  int32(toInt(row[1])),
@@ -73,7 +85,10 @@ func (j *Journal) Load(ctx context.Context) (Loaded, error) {
 		})
 		return ctx.Err()
 	})
-	uploads := c.each("SELECT object, size, node, added FROM uploads ORDER BY row", 4, func(row []driver.Value) error {
+	uploads := c.each("SELECT object, size, node, added, row FROM uploads ORDER BY row", 5, func(row []driver.Value) error {
+		if toInt(row[4]) <= j.found.row {
+			loaded.WholeUploads++
+		}
 		id, err := toID(row[0])
 		if err != nil {
 			return err

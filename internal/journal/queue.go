@@ -54,7 +54,14 @@ func (j *Journal) Enqueue(e Entry) *Ticket {
 	if j.closed {
 		return &Ticket{j: j, number: never}
 	}
-	o := op{added: now.UnixMicro(), remove: j.unlist(e.Drop)}
+	o := op{added: now.UnixMicro()}
+	if len(e.Drop) > 0 {
+		number := j.enqueued + 1 // as push gives it
+		j.drops = append(j.drops, drop{number, e.Drop, e.Dropped})
+		for _, id := range e.Drop {
+			j.dropping[id] = number
+		}
+	}
 	o.row, o.insert = j.list(e.Uploads)
 	if len(e.Update) > 0 {
 		j.lastSeq++
@@ -84,6 +91,7 @@ func (j *Journal) list(uploads []Upload) (row int64, fresh []Upload) {
 	fresh = uploads
 	copied := false
 	for i, u := range uploads {
+		delete(j.dropping, u.Object)
 		if _, listed := j.uploads[u.Object]; listed {
 			if !copied {
 				fresh = append([]Upload(nil), uploads[:i]...)
@@ -113,6 +121,35 @@ func (j *Journal) unlist(ids []objectid.ID) (rows []int64) {
 		rows = append(rows, u.row)
 	}
 	return rows
+}
+
+// finishDrops does what Drop of the entries asked for that survive a power loss.
+func (j *Journal) finishDrops() {
+	synced := j.synced.Load()
+	j.mu.Lock()
+	n := 0
+	var rows []int64
+	for ; n < len(j.drops) && j.drops[n].number <= synced; n++ {
+		for _, id := range j.drops[n].ids {
+			if j.dropping[id] == j.drops[n].number {
+				delete(j.dropping, id)
+				rows = append(rows, j.unlist([]objectid.ID{id})...)
+			}
+		}
+	}
+	done := j.drops[:n]
+	if j.drops = j.drops[n:]; len(j.drops) == 0 {
+		j.drops = nil
+	}
+	if len(rows) > 0 {
+		j.push(op{remove: rows})
+	}
+	j.mu.Unlock()
+	for _, d := range done {
+		if d.done != nil {
+			d.done(d.ids)
+		}
+	}
 }
 
 // Uploaded takes objects off the upload list. It does not wait: the removal is

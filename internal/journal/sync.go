@@ -111,15 +111,26 @@ func (j *Journal) syncOnce() error {
 	if number == j.synced.Load() {
 		return nil
 	}
+	j.mu.Lock()
+	reach := extent{seq: j.lastSeq, row: j.lastRow}
+	note := j.judged && reach != j.whole
+	j.mu.Unlock()
 	// The chunks before the entries that name them.
 	if j.opts.BeforeSync != nil {
 		if err := j.opts.BeforeSync(); err != nil {
 			return err
 		}
 	}
+	// A full disk keeps nobody from the sync: then the next start looks at more.
+	if note && j.db.commit([]op{{other: &otherOp{key: metaWhole, value: reach.encode()}}}) == nil {
+		j.mu.Lock()
+		j.whole = reach
+		j.mu.Unlock()
+	}
 	if err := j.db.sync(); err != nil {
 		return explain(j.path, errors.Join(errors.New("sync"), err))
 	}
 	j.synced.Store(number)
+	j.finishDrops()
 	return nil
 }
