@@ -41,6 +41,8 @@ var modules = []module{
 		reason: "the error and transport types of the AWS SDK"},
 	{path: "github.com/johannesboyne/gofakes3", in: []string{"objstore/storetest/...", "e2e/..."}, tests: true,
 		reason: "an S3 service in process; for tests alone"},
+	{path: "github.com/hanwen/go-fuse", in: []string{"e2e/..."}, tests: true,
+		reason: "the disk of the crash tests, which notes every write and sync; pure Go, and answers the kernel itself; for tests alone"},
 	{path: "github.com/pierrec/lz4", in: []string{"loroindex/loro/..."},
 		reason: "the compression of Loro's blocks"},
 	{path: "modernc.org/sqlite", in: []string{"internal/journal/..."},
