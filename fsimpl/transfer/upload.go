@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/objstore"
 )
@@ -148,7 +149,8 @@ func (q *Queue) finish(o *object, err error) {
 			q.retry = append(q.retry, o)
 			return
 		}
-		q.settle(o)
+		// Given up by a change that may not survive a power loss yet: as with forget.
+		q.opts.Journal.Enqueue(journal.Entry{Drop: []objectid.ID{o.id}, Dropped: q.unpin})
 	}
 	o.done = true
 	q.remove(o)
