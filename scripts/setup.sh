@@ -23,6 +23,7 @@ if [ "${1:-}" = --tests ]; then
 	want git git
 	want sqlite3 sqlite3
 fi
+[ "${1:-}" != --package ] || want zip zip
 if [ "${1:-}" = --windows ]; then
 	want /usr/lib/wine/wine64 wine64
 	want x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
