@@ -177,6 +177,12 @@ func (l *localIndex) prune(ctx context.Context, id objectid.ID, version loroinde
 	if err := l.journal.UpdateIndexObjects(ctx, nil, drop); err != nil {
 		return err
 	}
+	if len(files) > 0 {
+		// After a power loss the journal must not name a file that is gone.
+		if err := l.journal.Sync(ctx); err != nil {
+			return err
+		}
+	}
 	for _, f := range files {
 		if err := os.Remove(filepath.Join(l.dir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err

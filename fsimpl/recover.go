@@ -30,6 +30,10 @@ func (fs *FS) torn(ctx context.Context, left journal.Loaded) map[objectid.ID]boo
 		body, err := store.Get(ctx, u.Object.Key(), max(u.Size, maxObject))
 		switch {
 		case err == nil && objectid.Of(body) == u.Object:
+			// It may be a manifest, which others are judged by; and it is pinned again.
+			if err := fs.cache.Put(u.Object, body, true); err != nil {
+				fs.log.Warn("a chunk cannot be kept", "object", u.Object, "error", err)
+			}
 		case err == nil, errors.Is(err, objstore.ErrNotExist):
 			if lost == nil {
 				lost = make(map[objectid.ID]bool)
@@ -60,7 +64,7 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 	if len(lost) == 0 {
 		return left, merged, fs.journal.Judge(ctx, len(left.Entries), nil)
 	}
-	keep, needed, undone, err := fs.firstBroken(left, lost)
+	keep, needed, undone, err := fs.firstBroken(ctx, left, lost)
 	if err != nil {
 		return left, merged, err
 	}
@@ -107,8 +111,8 @@ func (fs *FS) loadAndImport(ctx context.Context, local *localIndex, entries []jo
 
 // firstBroken returns how many entries come before the first one that names a lost
 // object, the objects that those name, and the files that the others write, in words.
-func (fs *FS) firstBroken(left journal.Loaded, lost map[objectid.ID]bool) (keep int, needed map[objectid.ID]bool, undone string, err error) {
-	if err := fs.index.LoadAll(context.Background()); err != nil { // for the files' paths
+func (fs *FS) firstBroken(ctx context.Context, left journal.Loaded, lost map[objectid.ID]bool) (keep int, needed map[objectid.ID]bool, undone string, err error) {
+	if err := fs.index.LoadAll(ctx); err != nil { // for the files' paths
 		return 0, nil, "", err
 	}
 	byPeer := make(map[uint64][]int) // entries, ascending
@@ -118,6 +122,7 @@ func (fs *FS) firstBroken(left journal.Loaded, lost map[objectid.ID]bool) (keep 
 	type written struct {
 		entry   int
 		node    Node
+		content loroindex.Content
 		objects []objectid.ID
 	}
 	var all []written
@@ -131,8 +136,11 @@ func (fs *FS) firstBroken(left journal.Loaded, lost map[objectid.ID]bool) (keep 
 		if at == len(entries) || left.Entries[entries[at]].Start > w.Counter {
 			continue
 		}
-		one := written{entries[at], w.Node, fs.objectsOf(w.Content)}
-		all = append(all, one)
+		all = append(all, written{entry: entries[at], node: w.Node, content: w.Content})
+	}
+	for n := range all {
+		one := &all[n]
+		one.objects = fs.objectsOf(ctx, one.content)
 		if one.entry >= left.Whole && slices.ContainsFunc(one.objects, func(id objectid.ID) bool { return lost[id] }) {
 			keep = min(keep, one.entry)
 		}
@@ -163,8 +171,9 @@ func (fs *FS) firstBroken(left journal.Loaded, lost map[objectid.ID]bool) (keep 
 	return keep, needed, undone, nil
 }
 
-// objectsOf returns the objects that a content needs, as far as this machine can tell.
-func (fs *FS) objectsOf(c loroindex.Content) []objectid.ID {
+// objectsOf returns the objects that a content needs. A manifest that is neither here nor
+// in the store tells of none.
+func (fs *FS) objectsOf(ctx context.Context, c loroindex.Content) []objectid.ID {
 	if c.Object.IsZero() {
 		return nil
 	}
@@ -174,6 +183,10 @@ func (fs *FS) objectsOf(c loroindex.Content) []objectid.ID {
 	}
 	body, err := fs.cache.Get(c.Object)
 	if err != nil {
+		// Uploaded, and taken off the list, before its chunks were.
+		body, err = fs.retrying(fs.opts.OpenWait).Get(ctx, c.Object.Key(), maxObject)
+	}
+	if err != nil || objectid.Of(body) != c.Object {
 		return objects
 	}
 	extents, err := manifest.Decode(body, maxObject)
