@@ -112,6 +112,9 @@ type FS struct {
 	inodes map[Node]*inode       // open files, and closed ones whose last commit failed; guarded by mu
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
+	marks marks // has its own lock
+	left  leftFiles
+
 	snapMu  sync.Mutex
 	updates int  // index updates in the store that its newest snapshot lacks; guarded by snapMu
 	wrote   bool // some of them are this mount's; guarded by snapMu
@@ -181,6 +184,7 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		return err
 	}
 	fs.fetch = transfer.NewFetcher(fs.retrying(fs.opts.ReadWait), fs.cache, fs.log)
+	fs.left.expect(left.Uploads)
 	fs.queue = transfer.New(transfer.Options{
 		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal,
 		Publish: fs.publish, Idle: fs.foldUpdates,
@@ -262,6 +266,9 @@ func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, e
 	}
 	fs.index = loaded.Index
 	fs.updates = loaded.Updates
+	if !fs.offline {
+		fs.marks.note(&fs.marks.checked, fs.opts.Now())
+	}
 	return loaded.Changes, nil
 }
 
@@ -351,6 +358,7 @@ func (fs *FS) publish(ctx context.Context, peer uint64, start, end int32) error 
 	fs.updates++
 	fs.wrote = true
 	fs.snapMu.Unlock()
+	fs.marks.note(&fs.marks.published, fs.opts.Now())
 	return fs.journal.Published(ctx, peer, end)
 }
 

@@ -36,6 +36,9 @@ func (fs *FS) pollLoop() {
 			pause = min(2*pause, max(pollSlowest, fs.opts.Poll))
 			continue
 		}
+		if err == nil {
+			fs.marks.note(&fs.marks.checked, fs.opts.Now())
+		}
 		pause = fs.opts.Poll
 	}
 }
@@ -70,6 +73,7 @@ func (fs *FS) pull(ctx context.Context) error {
 	}
 	if len(changes.Nodes) > 0 {
 		fs.log.Info("merged changes of other machines", "nodes", len(changes.Nodes))
+		fs.marks.note(&fs.marks.merged, fs.opts.Now())
 	}
 	return fs.keepLosers(changes)
 }
@@ -96,6 +100,7 @@ func (fs *FS) keepLosers(changes loroindex.Changes) error {
 
 // keepCopy puts a content that lost beside the file that has the winner's.
 func (fs *FS) keepCopy(lost loroindex.Lost) error {
+	var kept string
 	_, err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Stat(lost.Node)
 		if err != nil {
@@ -112,6 +117,7 @@ func (fs *FS) keepCopy(lost loroindex.Lost) error {
 			if !errors.Is(err, loroindex.ErrExist) {
 				if err == nil {
 					fs.log.Info("kept a conflict copy", "name", name, "winner", lost.Winner)
+					kept = name
 				}
 				return err
 			}
@@ -122,6 +128,9 @@ func (fs *FS) keepCopy(lost loroindex.Lost) error {
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("its content is %s: %w", lost.Content.Object.Key(), err)
+	}
+	if path, err := fs.index.Path(lost.Node); err == nil && kept != "" {
+		fs.marks.tell(fs.opts.Now(), fmt.Sprintf("/%s was written on two machines at once: it has what %s wrote, and what was written here is beside it as %s", path, lost.Winner, kept))
 	}
 	return nil
 }

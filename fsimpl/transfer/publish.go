@@ -20,6 +20,7 @@ func (q *Queue) publishLoop(ctx context.Context) {
 		q.mu.Lock()
 		if err != nil {
 			q.failed("publishing the index", err)
+			q.broadcast()
 			q.mu.Unlock()
 			continue
 		}

@@ -100,6 +100,7 @@ type operation struct {
 	// until is a later operation that replaced this one's content before it was
 	// uploaded: this one is published only together with it.
 	until *operation
+	since time.Time // when it was added
 }
 
 // object is an upload that pending operations want.
@@ -107,6 +108,8 @@ type object struct {
 	id        objectid.ID
 	size      int64
 	node      uint64 // the first file that has it
+	file      uint64 // the same as Change.Node; 0 when an earlier process left it
+	since     time.Time
 	users     int    // operations that want it
 	uploading bool
 	done      bool      // uploaded, or not wanted any more
@@ -168,7 +171,7 @@ func (q *Queue) restore(entries []journal.Entry, uploads []journal.Upload) {
 		if q.objects[u.Object] != nil {
 			continue
 		}
-		o := &object{id: u.Object, size: u.Size, node: u.Node, users: 1}
+		o := &object{id: u.Object, size: u.Size, node: u.Node, users: 1, since: u.Added}
 		q.enqueue(o)
 		first.wants = append(first.wants, o)
 	}
@@ -203,8 +206,9 @@ func (q *Queue) remove(o *object) {
 func (q *Queue) append(op *operation) {
 	op.serial = q.serial
 	q.serial++
+	op.since = time.Now()
 	if len(q.ops) == 0 {
-		q.since = time.Now()
+		q.since = op.since
 	}
 	q.ops = append(q.ops, op)
 	q.state.Changes++
@@ -243,7 +247,7 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 			continue
 		}
 		if o == nil {
-			o = &object{id: u.Object, size: u.Size, node: u.Node, after: after}
+			o = &object{id: u.Object, size: u.Size, node: u.Node, file: c.Node, since: op.since, after: after}
 			q.enqueue(o)
 			e.Uploads = append(e.Uploads, u)
 		} else {
