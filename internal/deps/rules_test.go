@@ -49,6 +49,8 @@ var modules = []module{
 		reason: "the journal's database: pure Go, so that Windows builds need no C compiler"},
 	{path: "github.com/BurntSushi/toml", in: []string{"internal/config/..."},
 		reason: "config.toml; others get a Config, checked and resolved"},
+	{path: "github.com/Microsoft/go-winio", in: []string{"internal/control"},
+		reason: "named pipes with an access list, as connections of package net"},
 	{path: "github.com/spf13/pflag", in: []string{"cmd/..."},
 		reason: "flags belong to commands"},
 	{path: "golang.org/x/term", in: []string{"internal/term/..."},

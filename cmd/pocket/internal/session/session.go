@@ -46,10 +46,17 @@ type Session struct {
 	state   *statedir.Dir
 	fs      *fsimpl.FS
 	mounted *fusehost.Mounted
+	health  health
 
 	mu      sync.Mutex
+	since   time.Time         // when it was mounted; zero before; guarded by mu
 	closing bool              // fs must not be asked any more; guarded by mu
 	last    transfer.Progress // what it said last; guarded by mu
+	kept    fsimpl.Status     // the same; guarded by mu
+
+	waits     sync.WaitGroup  // calls of DrainPending; added to with mu held while not closing
+	waiting   context.Context // of these
+	stopWaits context.CancelFunc
 }
 
 // rootMode is the mode of a root directory that nobody has set: that of the directory it
@@ -85,7 +92,8 @@ func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
 			return nil, err
 		}
 	}
-	s.store = objstore.WithPrefix(store, m.Prefix)
+	s.store = s.health.watch(objstore.WithPrefix(store, m.Prefix))
+	s.waiting, s.stopWaits = context.WithCancel(context.Background())
 	return s, fusehost.CheckPath(m.Path)
 }
 
@@ -129,6 +137,9 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	s.log.Debug("index is read", "changes left", left.Changes, "files left", left.Files, "bytes left", left.Bytes)
 	s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{Path: m.Path, Name: m.Name, Owner: owner, Log: s.log})
 	if err == nil {
+		s.mu.Lock()
+		s.since = time.Now()
+		s.mu.Unlock()
 		s.log.Info("mounted", "path", s.mounted.Path(), "state", s.state.Path())
 		return nil
 	}
@@ -218,8 +229,11 @@ func (s *Session) Stop(ctx context.Context) error {
 		return unmounted
 	}
 	s.mu.Lock()
+	s.kept = s.fs.Status()
 	s.closing = true
 	s.mu.Unlock()
+	s.stopWaits()
+	s.waits.Wait()
 	closed := s.fs.Close(ctx, func(p transfer.Progress) {
 		s.mu.Lock()
 		s.last = p

@@ -1,0 +1,182 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hamflx/pocket/internal/atomicfile"
+)
+
+// About says which process it is.
+type About struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"` // of the program
+	Config  string `json:"config"`  // path of the configuration
+}
+
+// record is what lies in the run directory for a process.
+type record struct {
+	Protocol int    `json:"protocol"`
+	Address  string `json:"address"` // of the socket
+	About
+}
+
+const (
+	// protocol is the version of the protocol.
+	protocol     = 1
+	recordSuffix = ".json"
+	recordMost   = 64 << 10
+)
+
+// Dir returns the directory of the records below a data directory.
+func Dir(dataDir string) string { return filepath.Join(dataDir, "run") }
+
+// socket is a listener with a record that names it.
+type socket struct {
+	net.Listener
+	record string // path
+}
+
+// open makes the run directory, a socket and its record, in this order: who finds the
+// record can connect.
+func open(dataDir string, about About) (*socket, error) {
+	dir := Dir(dataDir)
+	if err := makePrivate(dir); err != nil {
+		return nil, err
+	}
+	name := strings.ToLower(rand.Text()[:10])
+	listener, address, err := listen(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(record{Protocol: protocol, Address: address, About: about})
+	if err == nil {
+		err = atomicfile.Write(filepath.Join(dir, name+recordSuffix), append(body, '\n'), 0o600)
+	}
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return &socket{Listener: listener, record: filepath.Join(dir, name+recordSuffix)}, nil
+}
+
+// forget removes the record: nobody new finds the socket.
+func (s *socket) forget() error {
+	if err := os.Remove(s.record); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Process is a running pocket. Its methods may be called concurrently.
+type Process struct {
+	About
+	address string
+}
+
+// Find returns the processes that run below dataDir, in no order, and removes what
+// those left that were killed. Records that cannot be read are errors, beside which the other
+// processes are returned.
+func Find(ctx context.Context, dataDir string) ([]*Process, error) {
+	dir := Dir(dataDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for running processes: %w", err)
+	}
+	var found []*Process
+	var errs []error
+	for _, e := range entries {
+		name, isRecord := strings.CutSuffix(e.Name(), recordSuffix)
+		path := filepath.Join(dir, e.Name())
+		if !isRecord {
+			removeStray(path, e)
+			continue
+		}
+		r, err := readRecord(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue // it has ended just now
+		case err != nil:
+			errs = append(errs, err)
+			continue
+		case r.Protocol != protocol:
+			errs = append(errs, fmt.Errorf("process %d is pocket %s, which speaks another protocol: use its own commands, or stop it with Ctrl-C", r.PID, r.Version))
+			continue
+		}
+		c, err := dial(ctx, r.Address)
+		switch {
+		case err == nil:
+			c.Close()
+			found = append(found, &Process{About: r.About, address: r.Address})
+		case isGone(err):
+			errs = append(errs, removeStale(path, filepath.Join(dir, name), r.Address))
+		default:
+			errs = append(errs, fmt.Errorf("process %d cannot be asked: %w", r.PID, err))
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+func readRecord(path string) (record, error) {
+	var r record
+	f, err := os.Open(path)
+	if err != nil {
+		return r, err
+	}
+	defer f.Close()
+	body, err := io.ReadAll(io.LimitReader(f, recordMost))
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, fmt.Errorf("%s is damaged: remove it: %w", path, err)
+	}
+	return r, nil
+}
+
+// strayAge is how old a socket or temporary file without a record is at least before it is taken for
+// one that a killed process left.
+const strayAge = time.Minute
+
+// removeStray removes a file that is no record and that nobody is about to use: the
+// temporary file of a record, or a socket whose process was killed before it wrote one.
+func removeStray(path string, e os.DirEntry) {
+	info, err := e.Info()
+	if err != nil || e.IsDir() || time.Since(info.ModTime()) < strayAge {
+		return
+	}
+	if name, ok := strings.CutSuffix(path, socketSuffix); ok {
+		if _, err := os.Lstat(name + recordSuffix); err == nil {
+			return
+		}
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			c.Close()
+			return
+		}
+	}
+	os.Remove(path) // tried again the next time
+}
+
+// removeStale removes the record of a process that is gone and its socket.
+func removeStale(record, name, address string) error {
+	err := os.Remove(record)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove what a process left that is gone: %w", err)
+	}
+	removeSocket(address)
+	return nil
+}
