@@ -283,6 +283,11 @@ func contentOf(v loro.Value) Content {
 	if manifest, ok := v.Get(contentManifest); ok {
 		c.Manifest, _ = manifest.AsBool()
 	}
+	if first, ok := v.Get(contentFirst); ok && c.Manifest {
+		if b, ok := first.AsBinary(); ok && len(b) == objectid.Size {
+			c.First = objectid.ID(b)
+		}
+	}
 	return c
 }
 

@@ -36,6 +36,7 @@ const (
 	contentModTime  = "mtime"
 	contentObject   = "object"
 	contentManifest = "manifest"
+	contentFirst    = "first"
 )
 
 // maxTarget is the longest link target kept from the document; Linux allows
@@ -189,9 +190,16 @@ func decodeContent(v loro.Raw) decodedContent {
 			}
 		case contentManifest:
 			d.Manifest, _ = val.Bool()
+		case contentFirst:
+			if b, ok := bytesOf(val, loro.KindBinary); ok && len(b) == objectid.Size {
+				d.First = objectid.ID(b)
+			}
 		default:
 			d.more = true
 		}
+	}
+	if !d.Manifest {
+		d.First = objectid.ID{}
 	}
 	return d
 }
@@ -199,10 +207,10 @@ func decodeContent(v loro.Raw) decodedContent {
 // encodeContent makes a content value. Keys of prev that are unknown here are
 // kept.
 func encodeContent(c Content, prev loro.Value) loro.Value {
-	es := make([]loro.Entry, 0, 6)
+	es := make([]loro.Entry, 0, 7)
 	for key, val := range prev.Entries() {
 		switch key {
-		case contentSize, contentModTime, contentObject, contentManifest:
+		case contentSize, contentModTime, contentObject, contentManifest, contentFirst:
 		default:
 			es = append(es, loro.Entry{Key: key, Value: val})
 		}
@@ -216,6 +224,9 @@ func encodeContent(c Content, prev loro.Value) loro.Value {
 	}
 	if c.Manifest {
 		es = append(es, loro.Entry{Key: contentManifest, Value: loro.Bool(true)})
+		if !c.First.IsZero() {
+			es = append(es, loro.Entry{Key: contentFirst, Value: loro.Binary(c.First[:])})
+		}
 	}
 	return loro.MapValue(es...)
 }

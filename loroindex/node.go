@@ -58,6 +58,10 @@ type Content struct {
 	ModTime  int64       // microseconds since 1970
 	Object   objectid.ID // zero: the file is empty, or is no file
 	Manifest bool        // Object is a manifest (docs/format.md), not the content itself
+	// First is the object that a manifest names for the file's first bytes, so that both
+	// can be fetched at once; a hint, which may be zero or out of date. Of what is no
+	// manifest it is zero.
+	First objectid.ID
 }
 
 // Entry is what stat needs, by value.
