@@ -21,6 +21,9 @@ const (
 	// sealAbove is how many partly written slots a file may have before they are
 	// turned into objects: each holds an open file.
 	sealAbove = 64
+	// wholeWait is how long a commit waits for the store to give what would make the
+	// file one object again, or fold it. It is no reason to refuse what was written.
+	wholeWait = 5 * time.Second
 )
 
 // missing is the error of a commit that needs bytes of the file's earlier content
@@ -51,6 +54,7 @@ func (fs *FS) commitAndWait(ctx context.Context, ino *inode) error {
 func (fs *FS) commit(ctx context.Context, ino *inode) error {
 	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
+	apart := false
 	for {
 		if !ino.isChanged() || fs.isRemoved(ino.node) {
 			return nil
@@ -58,11 +62,11 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		if err := fs.journal.Err(); err != nil {
 			return err
 		}
-		if err := ino.load(ctx); err != nil {
+		if err := ino.load(ctx, false); err != nil {
 			return err
 		}
 		ino.mu.Lock()
-		err := ino.commitLocked()
+		err := ino.commitLocked(apart)
 		ino.mu.Unlock()
 		var m *missing
 		if !errors.As(err, &m) {
@@ -70,28 +74,37 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		}
 		// The lock is not held while the network is asked; another writer may
 		// come in between, and then this is tried again.
-		for _, e := range m.objects {
-			if _, err := fs.fetch.Get(ctx, e.Object, e.Offset+e.Length); err != nil {
-				return err
-			}
-			if !fs.cache.Has(e.Object) {
-				return fmt.Errorf("keeping %s to rewrite a part of its file: %w", e.Object.Key(), errNoRoom)
-			}
+		if err := fs.bring(ctx, m); err != nil {
+			// What was there stays where it is, and the file consists of it and of
+			// what was written, until a later commit makes it whole.
+			fs.log.Debug("a file stays in parts", "node", ino.node, "error", err)
+			apart = true
 		}
 	}
 }
 
-var errNoRoom = &Error{Op: "cache", Kind: NoSpace}
+// bring fetches what a commit needs.
+func (fs *FS) bring(ctx context.Context, m *missing) error {
+	ctx, cancel := context.WithTimeout(ctx, wholeWait)
+	defer cancel()
+	for _, e := range m.objects {
+		if err := fs.fetch.Keep(ctx, e.Object, e.Offset+e.Length); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// commitLocked is commit with mu held.
-func (i *inode) commitLocked() error {
+// commitLocked is commit with mu held. With apart it does without the file's earlier
+// content: what it is not on this machine stays in the objects it is in.
+func (i *inode) commitLocked(apart bool) error {
 	size := i.length()
 	content := loroindex.Content{Size: size}
 	var err error
-	if size <= i.fs.opts.ChunkSize {
+	if size <= i.fs.opts.ChunkSize && !apart {
 		err = i.sealWhole(size)
 	} else {
-		err = i.sealParts(size)
+		err = i.sealParts(size, apart)
 	}
 	if err != nil {
 		return err
@@ -115,6 +128,7 @@ func (i *inode) commitLocked() error {
 	}
 	i.dropFresh(inContent)
 	if content.Manifest {
+		content.First = i.extents[0].Object
 		i.fs.noteHoles(content.Object, i.extents)
 	}
 
@@ -211,8 +225,9 @@ func (i *inode) replace(start int64, with manifest.List) {
 
 // sealParts makes objects of what was written to a file larger than a chunk: whole
 // slots become chunks, and the other ranges share objects of their own, so that a small write
-// uploads little. Called with mu held.
-func (i *inode) sealParts(size int64) error {
+// uploads little. Where a part has too many extents it is written anew, with apart only if
+// everything for that is here. Called with mu held.
+func (i *inode) sealParts(size int64, apart bool) error {
 	chunk := i.fs.opts.ChunkSize
 	var parts []staging.Range
 	for _, n := range slotsOf(i.staged.Ranges(), chunk) {
@@ -224,7 +239,8 @@ func (i *inode) sealParts(size int64) error {
 				return err
 			}
 		case i.crowded(start, length):
-			if err := i.foldSlot(n, length); err != nil {
+			var m *missing
+			if err := i.foldSlot(n, length); err != nil && !(apart && errors.As(err, &m)) {
 				return err
 			}
 		}
@@ -336,8 +352,8 @@ func (i *inode) putManifest(size int64) (id objectid.ID, isManifest bool, err er
 	if size == 0 {
 		return objectid.ID{}, false, nil
 	}
-	if size <= i.fs.opts.ChunkSize {
-		return i.extents[0].Object, false, nil
+	if e := i.extents[0]; len(i.extents) == 1 && size <= i.fs.opts.ChunkSize && !e.IsHole() && i.objectSize(e) == size {
+		return e.Object, false, nil
 	}
 	body, err := i.extents.Encode()
 	if err != nil {

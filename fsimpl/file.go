@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
@@ -28,7 +27,9 @@ type File struct {
 	fs       *FS
 	inode    *inode
 	flags    OpenFlags
+	parent   Node // when it was opened
 	released atomic.Bool
+	wasRead  atomic.Bool
 	ahead    readAhead
 }
 
@@ -47,7 +48,7 @@ func (fs *FS) Open(n Node, flags OpenFlags) (*File, error) {
 	default:
 		return nil, &Error{Op: "open", Path: "/" + e.Name, Kind: Invalid}
 	}
-	f := &File{fs: fs, inode: fs.acquire(&e), flags: flags}
+	f := &File{fs: fs, inode: fs.acquire(&e), parent: e.Parent, flags: flags}
 	if flags&OpenTruncate != 0 {
 		if err := f.inode.truncate(0); err != nil {
 			return nil, errors.Join(fs.fail("truncate", n, err), f.Release())
@@ -106,14 +107,15 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 
 func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 	i := f.inode
-	if err := i.load(ctx); err != nil {
+	wantFirst := off >= 0 && off < i.fs.opts.ChunkSize
+	if err := i.load(ctx, wantFirst); err != nil {
 		return 0, err
 	}
 	for {
 		i.mu.RLock()
 		if !i.loaded { // content arrived from elsewhere just now
 			i.mu.RUnlock()
-			if err := i.load(ctx); err != nil {
+			if err := i.load(ctx, wantFirst); err != nil {
 				return 0, err
 			}
 			continue
@@ -135,14 +137,24 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		// How much memory a fetch takes: a file of one object is that object.
 		object := i.objectHint()
 		f.ahead.advance(f, want)
+		first := !f.wasRead.Swap(true)
 		if len(parts) == 1 && i.staged.Empty() {
 			// The common case: bytes of one chunk that is already here.
 			if _, err := i.fs.cache.ReadAt(parts[0].extent.Object, p[parts[0].at:parts[0].at+parts[0].extent.Length], parts[0].extent.Offset); err == nil {
 				i.mu.RUnlock()
+				if first {
+					i.fs.siblings.note(f.parent, i.node, size)
+				}
 				return len(p), nil
 			}
 		}
 		i.mu.RUnlock()
+		if first {
+			for _, q := range parts { // before what may be read later
+				i.fs.fetch.Begin(q.extent.Object, object)
+			}
+			i.fs.siblings.note(f.parent, i.node, size)
+		}
 		if err := i.fs.fill(ctx, p, parts, object); err != nil {
 			return 0, err
 		}
@@ -160,7 +172,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 // at the same time, each of about size bytes.
 func (fs *FS) fill(ctx context.Context, p []byte, parts []part, size int64) error {
 	for _, q := range parts[min(1, len(parts)):] {
-		fs.fetch.Prefetch(q.extent.Object, size)
+		fs.fetch.Begin(q.extent.Object, size)
 	}
 	for _, q := range parts {
 		dst := p[q.at : q.at+q.extent.Length]
@@ -186,7 +198,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (i *inode) write(p []byte, off int64, toEnd bool) error {
-	if err := i.load(i.fs.ctx); err != nil {
+	if err := i.load(i.fs.ctx, false); err != nil {
 		return err
 	}
 	if err := i.fs.journal.Err(); err != nil {
@@ -221,12 +233,7 @@ func (i *inode) write(p []byte, off int64, toEnd bool) error {
 	if i.staged.Slots() > sealAbove {
 		// What is staged becomes objects without a commit; nothing is named by
 		// the index before close or fsync.
-		if err := i.sealParts(i.length()); err != nil {
-			var m *missing
-			if !errors.As(err, &m) { // folding can wait until a commit fetches what it needs
-				return err
-			}
-		}
+		return i.sealParts(i.length(), true)
 	}
 	return nil
 }
@@ -248,7 +255,7 @@ func (i *inode) truncate(size int64) error {
 		return &Error{Op: "truncate", Kind: TooLarge, Err: manifest.ErrTooLarge}
 	}
 	if size > 0 {
-		if err := i.load(i.fs.ctx); err != nil {
+		if err := i.load(i.fs.ctx, false); err != nil {
 			return err
 		}
 	}
@@ -317,47 +324,4 @@ func (f *File) Release() error {
 		return nil
 	}
 	return f.fs.fail("close", f.inode.node, f.fs.release(f.inode))
-}
-
-// readAhead notices that a handle reads sequentially and has what comes next
-// fetched before it is asked for.
-type readAhead struct {
-	mu     sync.Mutex
-	next   int64 // where a sequential reader goes on; guarded by mu
-	window int64 // bytes to have on the way beyond next; guarded by mu
-	done   int64 // everything below was asked for already; guarded by mu
-}
-
-const (
-	windowFirst = 1 << 20
-	windowMost  = 32 << 20
-)
-
-// advance notes a read and fetches ahead. Called with the inode's mu held for
-// reading; it does not wait.
-func (a *readAhead) advance(f *File, r staging.Range) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	// The kernel sends parts of a sequential read out of order.
-	const slack = 1 << 20
-	if r.From > a.next+slack || r.To < a.next-slack {
-		a.next, a.window, a.done = r.To, 0, 0
-		return
-	}
-	a.next = max(a.next, r.To)
-	a.window = min(max(2*a.window, windowFirst), windowMost)
-	i := f.inode
-	end := min(a.next+a.window, i.search.Size())
-	for from := max(a.next, a.done); from < end; {
-		n, start := i.search.Find(from)
-		if n >= len(i.extents) {
-			return
-		}
-		e := i.extents[n]
-		if !e.IsHole() && !f.fs.fetch.Prefetch(e.Object, i.objectHint()) {
-			return // enough is on the way
-		}
-		from = start + e.Length
-		a.done = from
-	}
 }

@@ -98,6 +98,7 @@ type FS struct {
 	staging  *staging.Area
 	fetch    *transfer.Fetcher
 	queue    *transfer.Queue
+	siblings siblings
 	opened   int64 // microseconds since 1970
 	notices  []string
 	atimes   accessTimes
@@ -183,7 +184,8 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fs.fetch = transfer.NewFetcher(fs.retrying(fs.opts.ReadWait), fs.cache, fs.log)
+	fs.siblings = siblings{fs: fs, most: min(siblingMost, fs.opts.CacheSize/8)}
+	fs.fetch = transfer.NewFetcher(fs.opts.Store, fs.cache, fs.opts.ReadWait, fs.log)
 	fs.left.expect(left.Uploads)
 	fs.queue = transfer.New(transfer.Options{
 		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal,

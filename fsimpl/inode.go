@@ -35,6 +35,8 @@ type inode struct {
 	peer    uint64            // the last commit's operation, for Sync mode
 	end     int32
 
+	sweep sweep // has a lock of its own, an inner one of mu
+
 	// attrMu guards what stat shows, so that stat waits for no disk. It is the
 	// innermost lock. size changes only while mu is held too.
 	attrMu   sync.Mutex
@@ -96,6 +98,7 @@ func (fs *FS) release(ino *inode) error {
 	if !last {
 		return nil
 	}
+	ino.sweep.end()
 	err := fs.commitAndWait(fs.ctx, ino)
 	fs.forget(ino)
 	return err
@@ -164,14 +167,18 @@ func (i *inode) length() int64 {
 	return i.size
 }
 
-// load makes extents valid, reading the manifest from the store if there is one.
-func (i *inode) load(ctx context.Context) error {
+// load makes extents valid, reading the manifest from the store if there is one. The
+// object of the file's first bytes is fetched at the same time when they are wanted.
+func (i *inode) load(ctx context.Context, wantFirst bool) error {
 	for {
 		i.mu.RLock()
 		loaded, content := i.loaded, i.content
 		i.mu.RUnlock()
 		if loaded {
 			return nil
+		}
+		if wantFirst && !content.First.IsZero() {
+			i.fs.fetch.Begin(content.First, i.fs.opts.ChunkSize)
 		}
 		extents, err := i.fs.extentsOf(ctx, content)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -15,52 +16,67 @@ import (
 )
 
 const (
-	// fetchMemory bounds the bytes of all fetches under way.
-	fetchMemory = 32 << 20
+	// fetchMemory bounds the bytes of the fetches under way that a reader asked
+	// for, and aheadMemory those that nobody asked for yet: a reader does not wait
+	// behind guesses. 12.5 MB are under way on a link of 1 Gbit/s and 100 ms.
+	fetchMemory = 24 << 20
+	aheadMemory = 32 << 20
 	// objectMost is the size of the largest object that is read unless the caller
 	// expects a larger one: the largest chunk_size that can be configured.
 	objectMost = 64 << 20
-	// prefetchMost bounds the objects that are fetched ahead of readers.
-	prefetchMost = 16
+	// aheadMost bounds the objects that are fetched ahead of readers: fewer than the
+	// requests that a store makes at once, some of which are for readers.
+	aheadMost = 48
 )
 
 // Fetcher brings objects from the store into the cache. Its methods may be called
 // concurrently; an object is fetched once however many callers want it.
 type Fetcher struct {
-	store  Store
-	cache  Cache
-	log    *slog.Logger
-	memory *semaphore.Weighted
-	ahead  *semaphore.Weighted
-	ctx    context.Context // ends with Close: prefetches and their waiters
-	stop   context.CancelFunc
-	active sync.WaitGroup // prefetches under way
+	store       Store
+	cache       Cache
+	log         *slog.Logger
+	memory      *semaphore.Weighted // bytes of what readers wait for
+	aheadMemory *semaphore.Weighted // bytes of what is fetched ahead
+	ahead       *semaphore.Weighted // objects that are fetched ahead
+	ctx         context.Context     // ends with Close
+	stop        context.CancelFunc
+	active      sync.WaitGroup // flights and the probe
+	outage      outage
 
 	mu      sync.Mutex
-	flights map[objectid.ID]*flight // fetches under way
+	closed  bool                    // no flight may begin; guarded by mu
+	flights map[objectid.ID]*flight // fetches under way, and those whose object is being put into the cache
 }
 
 // flight is one fetch that any number of callers wait for.
 type flight struct {
-	done chan struct{} // closed when body and err are set
-	body []byte
-	err  error
+	done   chan struct{} // closed when body and err are set
+	body   []byte
+	err    error
+	landed chan struct{} // closed when kept is set
+	kept   error         // why the cache does not have it
 }
 
-// NewFetcher returns a Fetcher. How long readers wait for a store that does not
-// answer is the store's to decide (objstore.WithRetry).
-func NewFetcher(store Store, cache Cache, log *slog.Logger) *Fetcher {
+// NewFetcher returns a Fetcher. patience is how long a reader waits for a store
+// that does not answer, counted from when it stopped to: once it is used up, whoever
+// comes later is refused at once, until the store answers again.
+func NewFetcher(store Store, cache Cache, patience time.Duration, log *slog.Logger) *Fetcher {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Fetcher{
 		store: store, cache: cache, log: log, ctx: ctx, stop: stop,
-		memory:  semaphore.NewWeighted(fetchMemory),
-		ahead:   semaphore.NewWeighted(prefetchMost),
-		flights: make(map[objectid.ID]*flight),
+		memory:      semaphore.NewWeighted(fetchMemory),
+		aheadMemory: semaphore.NewWeighted(aheadMemory),
+		ahead:       semaphore.NewWeighted(aheadMost),
+		outage:      outage{patience: patience, poke: make(chan struct{}, 1)},
+		flights:     make(map[objectid.ID]*flight),
 	}
 }
 
-// Close ends every fetch and waits for the prefetches.
+// Close ends every fetch and waits for them.
 func (f *Fetcher) Close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
 	f.stop()
 	f.active.Wait()
 }
@@ -89,87 +105,225 @@ func (f *Fetcher) Get(ctx context.Context, id objectid.ID, size int64) ([]byte, 
 	return f.fetch(ctx, id, size)
 }
 
-// Prefetch begins to bring an object into the cache, unless it is there or enough
-// is being fetched ahead already. It does not wait. It reports whether the object is there or
-// on its way.
-func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
+// Keep brings a whole object of about size bytes into the cache and returns when it is
+// there. The cache's errors: it may be full.
+func (f *Fetcher) Keep(ctx context.Context, id objectid.ID, size int64) error {
 	if f.cache.Has(id) {
+		return nil
+	}
+	fl, _ := f.begin(id, size, f.acquireMemory)
+	if fl == nil {
+		return context.Canceled
+	}
+	if err := f.outage.wait(ctx, fl.landed); err != nil {
+		return err
+	}
+	return fl.kept
+}
+
+// Begin begins to bring an object that somebody is about to read into the cache, unless it
+// is there or on its way. It does not wait.
+func (f *Fetcher) Begin(id objectid.ID, size int64) {
+	if !f.cache.Has(id) {
+		f.begin(id, size, f.acquireMemory)
+	}
+}
+
+// Prefetch begins to bring an object into the cache that somebody may read, unless it is
+// there or enough is being fetched ahead already. It does not wait. It reports whether
+// the object is there or on its way.
+func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
+	if f.cache.Has(id) || f.flying(id) {
 		return true
 	}
-	f.mu.Lock()
-	_, flying := f.flights[id]
-	f.mu.Unlock()
-	if flying {
-		return true
-	}
-	if f.ctx.Err() != nil || !f.ahead.TryAcquire(1) {
+	if f.outage.failing() || !f.ahead.TryAcquire(1) {
 		return false
 	}
-	f.active.Add(1)
-	go func() {
-		defer f.active.Done()
-		defer f.ahead.Release(1)
-		if _, err := f.fetch(f.ctx, id, size); err != nil && f.ctx.Err() == nil {
-			f.log.Debug("fetching ahead failed; a reader will try again", "object", id, "error", err)
-		}
-	}()
-	return true
+	weight := min(max(size, 1), aheadMemory)
+	if !f.aheadMemory.TryAcquire(weight) {
+		f.ahead.Release(1)
+		return false
+	}
+	return f.launch(id, size, weight)
+}
+
+// PrefetchWait is Prefetch, and waits while enough is being fetched ahead already. It
+// reports false when the store does not answer or ctx ended.
+func (f *Fetcher) PrefetchWait(ctx context.Context, id objectid.ID, size int64) bool {
+	if f.cache.Has(id) || f.flying(id) {
+		return true
+	}
+	if f.outage.failing() || f.ahead.Acquire(ctx, 1) != nil {
+		return false
+	}
+	weight := min(max(size, 1), aheadMemory)
+	if f.aheadMemory.Acquire(ctx, weight) != nil {
+		f.ahead.Release(1)
+		return false
+	}
+	return f.launch(id, size, weight)
+}
+
+// launch begins a fetch for which room was acquired, and gives that back.
+func (f *Fetcher) launch(id objectid.ID, size, weight int64) bool {
+	release := func() {
+		f.aheadMemory.Release(weight)
+		f.ahead.Release(1)
+	}
+	fl, mine := f.begin(id, size, func(int64) (func(), error) { return release, nil })
+	if !mine {
+		release()
+	}
+	return fl != nil
+}
+
+func (f *Fetcher) flying(id objectid.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.flights[id] != nil
+}
+
+// acquireMemory waits for the memory of a fetch that a reader asked for.
+func (f *Fetcher) acquireMemory(size int64) (release func(), err error) {
+	weight := min(max(size, 1), fetchMemory)
+	if err := f.memory.Acquire(f.ctx, weight); err != nil {
+		return nil, err
+	}
+	return func() { f.memory.Release(weight) }, nil
+}
+
+// begin returns the flight of an object, and whether this call began it. It is nil
+// once the Fetcher is closed.
+func (f *Fetcher) begin(id objectid.ID, size int64, acquire func(int64) (func(), error)) (fl *flight, mine bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl := f.flights[id]; fl != nil || f.closed {
+		return fl, false
+	}
+	fl = &flight{done: make(chan struct{}), landed: make(chan struct{})}
+	f.flights[id] = fl
+	f.active.Go(func() { f.fly(id, size, fl, acquire) })
+	return fl, true
 }
 
 func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) ([]byte, error) {
-	f.mu.Lock()
-	fl := f.flights[id]
+	fl, _ := f.begin(id, size, f.acquireMemory)
 	if fl == nil {
-		fl = &flight{done: make(chan struct{})}
-		f.flights[id] = fl
-		go f.fly(id, size, fl)
+		return nil, context.Canceled
 	}
-	f.mu.Unlock()
-	select {
-	case <-fl.done:
-		return fl.body, fl.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := f.outage.wait(ctx, fl.done); err != nil {
+		return nil, err
 	}
+	return fl.body, fl.err
 }
 
 // fly fetches one object for everyone who waits for fl. It belongs to no caller:
-// one that gives up must not take the object from the others.
-func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight) {
-	weight := min(max(size, 1), fetchMemory)
-	if fl.err = f.memory.Acquire(f.ctx, weight); fl.err == nil {
-		fl.body, fl.err = f.get(f.ctx, id, max(size, objectMost))
-		f.memory.Release(weight)
+// one that gives up must not take the object from the others. They have the bytes as
+// soon as these are verified; that the cache has them too takes longer.
+func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64) (func(), error)) {
+	fetched := false
+	release, err := acquire(size)
+	if err == nil {
+		defer release()
+		// A flight that ended just now may have brought it.
+		if f.cache.Has(id) {
+			fl.body, _ = f.cache.Get(id)
+		}
+		if fetched = fl.body == nil; fetched {
+			fl.body, err = f.get(id, max(size, objectMost))
+		}
 	}
+	fl.err, fl.kept = err, err
+	close(fl.done)
+	if fetched && err == nil {
+		// A cache that is full of pending uploads or a full disk do not keep a
+		// reader from what was fetched.
+		if fl.kept = f.cache.Put(id, fl.body, false); fl.kept != nil {
+			f.log.Debug("the cache does not keep an object", "object", id, "error", fl.kept)
+		}
+	}
+	close(fl.landed)
 	f.mu.Lock()
 	delete(f.flights, id)
 	f.mu.Unlock()
-	close(fl.done)
 }
 
 // get reads an object and verifies it. One that arrives damaged is read once more:
-// the damage may have happened on the way.
-func (f *Fetcher) get(ctx context.Context, id objectid.ID, most int64) ([]byte, error) {
+// the damage may have happened on the way. A store that does not answer is asked again
+// for as long as the Fetcher is patient.
+func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
+	if err := f.outage.admit(f.ctx); err != nil {
+		return nil, err
+	}
 	key := id.Key()
-	for attempt := 1; ; attempt++ {
-		body, err := f.store.Get(ctx, key, most)
+	damaged := false
+	for try := f.outage.tries(); ; {
+		begun := time.Now()
+		body, err := f.store.Get(f.ctx, key, most)
+		if f.ctx.Err() != nil {
+			return nil, f.ctx.Err()
+		}
+		if objstore.Retryable(err) {
+			f.failed(key, begun, err)
+			if !try.again(f.ctx, begun) {
+				return nil, err
+			}
+			continue
+		}
+		f.answered()
 		if err != nil {
 			return nil, err
 		}
-		if got := objectid.Of(body); got != id {
-			err := fmt.Errorf("%s in the store is damaged: its SHA-256 is %s: %w", key, got, objstore.ErrCorrupt)
-			if attempt == 1 {
-				f.log.Warn("reading a damaged object once more", "key", key, "error", err)
-				continue
-			}
+		got := objectid.Of(body)
+		if got == id {
+			return body, nil
+		}
+		err = fmt.Errorf("%s in the store is damaged: its SHA-256 is %s: %w", key, got, objstore.ErrCorrupt)
+		if damaged {
 			f.log.Error("damaged object", "key", key, "error", err)
 			return nil, err
 		}
-		// A cache that is full of pending uploads or a full disk do not keep a
-		// reader from what was fetched.
-		if err := f.cache.Put(id, body, false); err != nil && !errors.Is(err, context.Canceled) {
-			f.log.Debug("the cache does not keep an object", "object", id, "error", err)
+		damaged = true
+		f.log.Warn("reading a damaged object once more", "key", key, "error", err)
+	}
+}
+
+// failed notes that the store did not answer a request that began at begun, and has
+// it asked until it does.
+func (f *Fetcher) failed(key string, begun time.Time, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	if f.outage.begin(begun, err) {
+		f.log.Warn("the store does not answer; what is not on this machine cannot be read", "error", err)
+		f.active.Go(func() { f.probe(key) })
+	}
+}
+
+// answered notes that the store answered.
+func (f *Fetcher) answered() {
+	if since := f.outage.end(); !since.IsZero() {
+		f.log.Info("the store answers again", "since", since)
+	}
+}
+
+// probe asks for an object until the store says anything about it. Of a large one
+// nothing but the beginning of the answer is read.
+func (f *Fetcher) probe(key string) {
+	for pause := probeFirst; f.outage.rest(f.ctx, pause); pause = min(2*pause, probeMost) {
+		ctx, cancel := context.WithTimeout(f.ctx, probePatience)
+		_, err := f.store.Get(ctx, key, 1)
+		expired := ctx.Err() != nil
+		cancel()
+		if f.ctx.Err() != nil {
+			return
 		}
-		return body, nil
+		if !expired && !objstore.Retryable(err) && !errors.Is(err, context.DeadlineExceeded) {
+			f.answered()
+			return
+		}
+		f.outage.failedAgain(err)
 	}
 }

@@ -288,7 +288,7 @@ func TestManyReadersCauseOneFetch(t *testing.T) {
 	body := []byte(strings.Repeat("x", 100_000))
 	id := objectid.Of(body)
 	require.NoError(t, r.store.Store.Put(context.Background(), id.Key(), body))
-	f := NewFetcher(r.store, r.cache, slog.New(slog.DiscardHandler))
+	f := NewFetcher(r.store, r.cache, time.Minute, slog.New(slog.DiscardHandler))
 	defer f.Close()
 	var readers sync.WaitGroup
 	for range 20 {
@@ -307,7 +307,7 @@ func TestDamagedObjectIsReadOnceMoreAndThenRefused(t *testing.T) {
 	r := newRig(t)
 	id := objectid.Of([]byte("right"))
 	require.NoError(t, r.store.Store.Put(context.Background(), id.Key(), []byte("wrong")))
-	f := NewFetcher(r.store, r.cache, slog.New(slog.DiscardHandler))
+	f := NewFetcher(r.store, r.cache, time.Minute, slog.New(slog.DiscardHandler))
 	defer f.Close()
 	err := f.ReadAt(context.Background(), id, 5, make([]byte, 5), 0)
 	require.ErrorIs(t, err, objstore.ErrCorrupt)

@@ -41,6 +41,7 @@ func newTransport(from aws.HTTPClient, cfg Config) *transport {
 	base.MaxIdleConnsPerHost = cfg.MaxConns
 	base.MaxConnsPerHost = 0 // Store.slots limits them, before a request's time runs
 	base.DisableCompression = true
+	base.ReadBufferSize = 16 << 10 // a small object and its header in one read
 	// One connection per request: many small windows beat a shared one, and a
 	// lost packet stops one transfer instead of all.
 	base.ForceAttemptHTTP2 = false

@@ -1,0 +1,367 @@
+package fsimpl_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/objstore"
+	"github.com/hamflx/pocket/objstore/memstore"
+)
+
+// readStore counts what is read of data/ and can keep the answers back.
+type readStore struct {
+	objstore.Store
+	mu      sync.Mutex
+	gets    map[string]int                      // guarded by mu
+	changed chan struct{}                       // closed and replaced with every Get; guarded by mu
+	answer  func(context.Context, string) error // asked before every answer, may block; guarded by mu
+}
+
+func newReadStore() *readStore {
+	return &readStore{Store: memstore.New(), gets: map[string]int{}, changed: make(chan struct{})}
+}
+
+func (s *readStore) Get(ctx context.Context, key string, max int64) ([]byte, error) {
+	if !strings.HasPrefix(key, "data/") {
+		return s.Store.Get(ctx, key, max)
+	}
+	s.mu.Lock()
+	s.gets[key]++
+	close(s.changed)
+	s.changed = make(chan struct{})
+	answer := s.answer
+	s.mu.Unlock()
+	if answer != nil {
+		if err := answer(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Get(ctx, key, max)
+}
+
+// setAnswer changes what is asked before an answer.
+func (s *readStore) setAnswer(answer func(context.Context, string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// total returns how many objects of data/ were asked for, and how often.
+func (s *readStore) total() (objects, gets int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.gets {
+		gets += n
+	}
+	return len(s.gets), gets
+}
+
+// waitFor waits until objects were asked for.
+func (s *readStore) waitFor(t *testing.T, ids ...objectid.ID) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, id := range ids {
+		for {
+			s.mu.Lock()
+			there, changed := s.gets[id.Key()] > 0, s.changed
+			s.mu.Unlock()
+			if there {
+				break
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				t.Fatalf("nobody asked for %s", id)
+			}
+		}
+	}
+}
+
+// written returns a store with what write puts into it.
+func written(t *testing.T, chunk int64, write func(*machine)) *readStore {
+	store := newReadStore()
+	m := newMachine(t, &faultStore{Store: store, puts: map[string]int{}}, chunk)
+	write(m)
+	m.stop()
+	return store
+}
+
+// reader returns a machine that has nothing of the store yet.
+func reader(t *testing.T, store *readStore, chunk int64) *machine {
+	return newMachine(t, &faultStore{Store: store, puts: map[string]int{}}, chunk)
+}
+
+func (m *machine) open(path string) *fsimpl.File {
+	m.t.Helper()
+	n, err := m.Resolve(path)
+	require.NoError(m.t, err)
+	f, err := m.Open(n, fsimpl.OpenRead)
+	require.NoError(m.t, err)
+	return f
+}
+
+func TestManifestAndFirstChunkAreFetchedAtOnce(t *testing.T) {
+	const chunk = 64 << 10
+	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 3*chunk)
+	store := written(t, chunk, func(m *machine) { m.put("large", body) })
+	m := reader(t, store, chunk)
+	first := objectid.Of(body[:chunk])
+	asked := make(chan struct{}, 8)
+	both := make(chan struct{})
+	store.setAnswer(func(ctx context.Context, key string) error {
+		asked <- struct{}{}
+		select {
+		case <-both:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	f := m.open("large")
+	done := make(chan error, 1)
+	p := make([]byte, 100)
+	go func() {
+		_, err := f.ReadAt(p, 0)
+		done <- err
+	}()
+	<-asked
+	<-asked // nothing was answered yet
+	store.waitFor(t, first)
+	close(both)
+	require.NoError(t, <-done)
+	require.Equal(t, body[:100], p)
+	require.NoError(t, f.Release())
+}
+
+func TestReadFarIntoAFileDoesNotFetchItsFirstChunk(t *testing.T) {
+	const chunk = 64 << 10
+	body := randomBytes(rand.New(rand.NewPCG(1, 2)), 80*chunk)
+	store := written(t, chunk, func(m *machine) { m.put("large", body) })
+	m := reader(t, store, chunk)
+	f := m.open("large")
+	p := make([]byte, 100)
+	_, err := f.ReadAt(p, 60*chunk)
+	require.NoError(t, err)
+	require.NoError(t, f.Release())
+	m.stop()
+	_, gets := store.total()
+	require.Equal(t, 2, gets, "the manifest and one chunk")
+}
+
+func TestSequentialReaderHasTheRestFetchedAhead(t *testing.T) {
+	const chunk = 64 << 10
+	body := randomBytes(rand.New(rand.NewPCG(1, 3)), 100*chunk)
+	store := written(t, chunk, func(m *machine) { m.put("large", body) })
+	m := reader(t, store, chunk)
+	f := m.open("large")
+	p := make([]byte, chunk)
+	for n := range 4 {
+		_, err := f.ReadAt(p, int64(n)*chunk)
+		require.NoError(t, err)
+	}
+	for n := 4; n < 4+16; n++ { // 1 MiB and doubled with every read
+		store.waitFor(t, objectid.Of(body[n*chunk:][:chunk]))
+	}
+	require.NoError(t, f.Release())
+}
+
+func TestReadsHereAndThereFetchTheRestOnceTheyWantMuchOfIt(t *testing.T) {
+	const chunk = 64 << 10
+	body := randomBytes(rand.New(rand.NewPCG(1, 4)), 128*chunk)
+	store := written(t, chunk, func(m *machine) { m.put("large", body) })
+	m := reader(t, store, chunk)
+	f := m.open("large")
+	p := make([]byte, 100)
+	// None is within 1 MiB of the one before it, which would be a sequential reader.
+	places := []int{30, 60, 90, 120, 40, 80, 110, 50, 100, 70, 35, 125, 65, 95, 45, 85, 115, 55, 105, 75}
+	read := func(n int) {
+		_, err := f.ReadAt(p, int64(n)*chunk)
+		require.NoError(t, err)
+		require.Equal(t, body[n*chunk:][:100], p)
+	}
+	for _, n := range places[:7] {
+		read(n)
+	}
+	_, gets := store.total()
+	require.LessOrEqual(t, gets, 1+7, "few reads fetch what they need")
+	for _, n := range places[7:] {
+		read(n)
+	}
+	for n := range 128 {
+		store.waitFor(t, objectid.Of(body[n*chunk:][:chunk]))
+	}
+	require.NoError(t, f.Release())
+	m.stop()
+	_, gets = store.total()
+	require.Equal(t, 1+128, gets, "each once")
+}
+
+// directory is a store with a folder of files, small ones of 1000 bytes each.
+func directory(t *testing.T, files int) (*readStore, []string, [][]byte) {
+	rng := rand.New(rand.NewPCG(2, 1))
+	var names []string
+	var bodies [][]byte
+	store := written(t, 64<<10, func(m *machine) {
+		_, err := m.Mkdir(root, "dir", 0o755, me)
+		require.NoError(t, err)
+		for _, n := range rng.Perm(files) { // so that the listing has another order than the names
+			name := fmt.Sprintf("%c%03d", "fF"[n%2], n)
+			names = append(names, name)
+			bodies = append(bodies, randomBytes(rng, 1000))
+			m.put("dir/"+name, bodies[len(bodies)-1])
+		}
+	})
+	return store, names, bodies
+}
+
+func TestSiblingsAreFetchedAheadInTheOrderInWhichTheyAreRead(t *testing.T) {
+	const files = 200
+	store, names, bodies := directory(t, files)
+	for order, compare := range map[string]func(a, b loroindex.DirEntry) int{
+		"names": func(a, b loroindex.DirEntry) int { return strings.Compare(a.Name, b.Name) },
+		"letters": func(a, b loroindex.DirEntry) int {
+			return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+		},
+		"backward": func(a, b loroindex.DirEntry) int { return strings.Compare(b.Name, a.Name) },
+		"inodes":   func(a, b loroindex.DirEntry) int { return cmp.Compare(a.Ino, b.Ino) },
+		"listing":  nil,
+	} {
+		store.mu.Lock()
+		clear(store.gets)
+		store.mu.Unlock()
+		m := reader(t, store, 64<<10)
+		n, err := m.Resolve("dir")
+		require.NoError(t, err)
+		d, err := m.OpenDir(n)
+		require.NoError(t, err)
+		entries := slices.Clone(d.Entries())
+		if compare != nil {
+			slices.SortFunc(entries, compare)
+		}
+		body := func(i int) []byte { return bodies[slices.Index(names, entries[i].Name)] }
+		for i := range 12 {
+			require.Equal(t, body(i), m.get("dir/"+entries[i].Name), order)
+		}
+		for i := 12; i < 12+4*8; i++ {
+			store.waitFor(t, objectid.Of(body(i)))
+		}
+		m.stop()
+		objects, gets := store.total()
+		require.Equal(t, objects, gets, order)
+		require.LessOrEqual(t, objects, 12+12*4+20, "%s: the window follows what was read", order)
+	}
+}
+
+func TestDescribingFilesFetchesNothing(t *testing.T) {
+	store, names, _ := directory(t, 50)
+	m := reader(t, store, 64<<10)
+	for _, name := range names {
+		n, err := m.Resolve("dir/" + name)
+		require.NoError(t, err)
+		_, err = m.Stat(n)
+		require.NoError(t, err)
+		require.NoError(t, m.open("dir/"+name).Release())
+	}
+	m.stop()
+	_, gets := store.total()
+	require.Zero(t, gets)
+}
+
+func TestOneFileFetchesNoOther(t *testing.T) {
+	store, names, bodies := directory(t, 50)
+	m := reader(t, store, 64<<10)
+	for range 5 {
+		require.Equal(t, bodies[7], m.get("dir/"+names[7]))
+	}
+	m.stop()
+	_, gets := store.total()
+	require.Equal(t, 1, gets)
+}
+
+func TestFilesReadHereAndThereFetchFewOthers(t *testing.T) {
+	store, names, _ := directory(t, 400)
+	m := reader(t, store, 64<<10)
+	read := 0
+	for i := 0; i < 400; i += 40 {
+		m.get("dir/" + names[i])
+		read++
+	}
+	m.stop()
+	objects, _ := store.total()
+	require.LessOrEqual(t, objects, 5*read)
+}
+
+func TestOutageThatWasWaitedForOnceIsNotWaitedForAgain(t *testing.T) {
+	store, names, bodies := directory(t, 20)
+	m := reader(t, store, 64<<10)
+	store.setAnswer(func(_ context.Context, key string) error { return unavailable(objstore.OpGet, key) })
+	_, err := m.tryGet("dir/" + names[0])
+	require.Equal(t, fsimpl.IO, fsimpl.KindOf(err))
+	for i := 1; i < 6; i++ {
+		_, err := m.tryGet("dir/" + names[i])
+		require.Equal(t, fsimpl.IO, fsimpl.KindOf(err))
+	}
+	store.mu.Lock()
+	for i := 1; i < 6; i++ {
+		require.Zero(t, store.gets[objectid.Of(bodies[i]).Key()], "it is known that the store does not answer")
+	}
+	store.mu.Unlock()
+	store.setAnswer(nil)
+	for end := time.Now().Add(30 * time.Second); ; { // every read asks whether the store is back
+		body, err := m.tryGet("dir/" + names[5])
+		if err == nil {
+			require.Equal(t, bodies[5], body)
+			break
+		}
+		require.True(t, time.Now().Before(end))
+	}
+}
+
+func TestSmallFileIsWrittenInPartWhileTheRestOfItCannotBeRead(t *testing.T) {
+	const chunk = 64 << 10
+	body := randomBytes(rand.New(rand.NewPCG(3, 1)), 5000)
+	store := written(t, chunk, func(m *machine) { m.put("small", body) })
+	m := reader(t, store, chunk)
+	store.setAnswer(func(_ context.Context, key string) error { return unavailable(objstore.OpGet, key) })
+	write := func(text string, off int64) {
+		n, err := m.Resolve("small")
+		require.NoError(t, err)
+		f, err := m.Open(n, readWrite)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte(text), off)
+		require.NoError(t, err)
+		m.close(f)
+		copy(body[off:], text)
+	}
+	write("in the middle", 2000)
+	write("and again", 2005)
+	store.setAnswer(nil)
+	m.stop()
+	other := reader(t, store, chunk)
+	require.Equal(t, body, other.get("small"))
+
+	// The next change makes it one object.
+	m.start()
+	write("whole", 0)
+	m.stop()
+	store.setAnswer(func(_ context.Context, key string) error {
+		if key == objectid.Of(body).Key() {
+			return nil
+		}
+		return unavailable(objstore.OpGet, key)
+	})
+	require.Equal(t, body, reader(t, store, chunk).get("small"))
+}

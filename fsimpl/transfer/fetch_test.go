@@ -1,0 +1,205 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/objstore"
+	"github.com/hamflx/pocket/objstore/memstore"
+)
+
+// slowCache takes nothing in before it may.
+type slowCache struct {
+	*chunkcache.Cache
+	may chan struct{}
+}
+
+func (c *slowCache) Put(id objectid.ID, body []byte, pin bool) error {
+	<-c.may
+	return c.Cache.Put(id, body, pin)
+}
+
+// gatedStore tells of every Get and answers when it is let.
+type gatedStore struct {
+	objstore.Store
+	asked chan string
+	mu    sync.Mutex
+	gate  func(ctx context.Context, key string) error // guarded by mu
+}
+
+func newGatedStore() *gatedStore {
+	return &gatedStore{Store: memstore.New(), asked: make(chan string, 1000)}
+}
+
+func (s *gatedStore) Get(ctx context.Context, key string, max int64) ([]byte, error) {
+	s.mu.Lock()
+	gate := s.gate
+	s.mu.Unlock()
+	s.asked <- key
+	if gate != nil {
+		if err := gate(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Get(ctx, key, max)
+}
+
+func (s *gatedStore) setGate(gate func(context.Context, string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gate = gate
+}
+
+// hang is a gate that opens only when the request is given up.
+func hang(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func away(_ context.Context, key string) error {
+	return &objstore.Error{Op: objstore.OpGet, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
+}
+
+func (s *gatedStore) object(t *testing.T, body string) objectid.ID {
+	id := objectid.Of([]byte(body))
+	require.NoError(t, s.Put(t.Context(), id.Key(), []byte(body)))
+	return id
+}
+
+func newFetcher(t *testing.T, store Store, patience time.Duration) (*Fetcher, *slowCache) {
+	c, err := chunkcache.Open(t.TempDir(), 1<<30, nil)
+	require.NoError(t, err)
+	cache := &slowCache{c, make(chan struct{})}
+	f := NewFetcher(store, cache, patience, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() {
+		f.Close()
+		require.NoError(t, c.Close())
+	})
+	return f, cache
+}
+
+func read(t *testing.T, f *Fetcher, id objectid.ID, size int) (string, error) {
+	p := make([]byte, size)
+	err := f.ReadAt(t.Context(), id, int64(size), p, 0)
+	return string(p), err
+}
+
+func TestReadersHaveTheBytesBeforeTheCacheHas(t *testing.T) {
+	store := newGatedStore()
+	id := store.object(t, "content")
+	f, cache := newFetcher(t, store, time.Minute)
+	for range 3 { // those who come while it is being put are served too
+		got, err := read(t, f, id, 7)
+		require.NoError(t, err)
+		require.Equal(t, "content", got)
+	}
+	require.False(t, cache.Has(id))
+	require.Len(t, store.asked, 1)
+	close(cache.may)
+	f.Close()
+	require.True(t, cache.Has(id))
+}
+
+func TestReadersDoNotWaitBehindWhatIsFetchedAhead(t *testing.T) {
+	store := newGatedStore()
+	id := store.object(t, "wanted")
+	f, cache := newFetcher(t, store, time.Minute)
+	close(cache.may)
+	store.setGate(func(ctx context.Context, key string) error {
+		if key == id.Key() {
+			return nil
+		}
+		return hang(ctx, key)
+	})
+	n := 0
+	for f.Prefetch(objectid.Of(fmt.Append(nil, n)), 4<<20) {
+		n++
+	}
+	require.Equal(t, 8, n, "32 MiB are on the way")
+	got, err := read(t, f, id, 6)
+	require.NoError(t, err)
+	require.Equal(t, "wanted", got)
+}
+
+func TestReaderGoesOnAsSoonAsTheStoreAnswers(t *testing.T) {
+	store := newGatedStore()
+	id := store.object(t, "content")
+	f, cache := newFetcher(t, store, time.Hour)
+	close(cache.may)
+	store.setGate(away)
+	type result struct {
+		got string
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		got, err := read(t, f, id, 7)
+		done <- result{got, err}
+	}()
+	<-store.asked
+	<-store.asked
+	store.setGate(nil)
+	require.Equal(t, result{"content", nil}, <-done)
+	require.False(t, f.outage.failing())
+}
+
+func TestReaderDoesNotOutwaitAnOutageBehindARequestThatHangs(t *testing.T) {
+	store := newGatedStore()
+	first, second := store.object(t, "first"), store.object(t, "second")
+	f, cache := newFetcher(t, store, 50*time.Millisecond)
+	close(cache.may)
+	began := make(chan struct{})
+	var once sync.Once
+	store.setGate(func(ctx context.Context, key string) error {
+		if key == first.Key() {
+			once.Do(func() { close(began) })
+			return away(ctx, key)
+		}
+		return hang(ctx, key) // until the Fetcher is closed
+	})
+	hanging := make(chan error, 1)
+	go func() {
+		_, err := read(t, f, second, 6)
+		hanging <- err
+	}()
+	for key := range store.asked {
+		if key == second.Key() {
+			break
+		}
+	}
+	_, err := read(t, f, first, 5)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	<-began
+	require.ErrorIs(t, <-hanging, objstore.ErrUnavailable)
+}
+
+func TestNothingIsFetchedAheadWhileTheStoreIsAway(t *testing.T) {
+	store := newGatedStore()
+	f, cache := newFetcher(t, store, time.Millisecond)
+	close(cache.may)
+	store.setGate(away)
+	_, err := read(t, f, objectid.Of([]byte("a")), 1)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.False(t, f.Prefetch(objectid.Of([]byte("b")), 1))
+}
+
+func TestRefusalIsToldAtOnce(t *testing.T) {
+	store := newGatedStore()
+	f, cache := newFetcher(t, store, time.Hour)
+	close(cache.may)
+	store.setGate(func(_ context.Context, key string) error {
+		return &objstore.Error{Op: objstore.OpGet, Key: key, Kind: objstore.ErrPermission}
+	})
+	_, err := read(t, f, objectid.Of([]byte("a")), 1)
+	require.ErrorIs(t, err, objstore.ErrPermission)
+	require.Len(t, store.asked, 1)
+}
