@@ -83,8 +83,13 @@ const (
 	commitAfter = 5 * time.Second
 	// roomAtOnce is how many bytes of the cache give way to others on a full disk.
 	roomAtOnce = 16 << 20
-	// snapshotEvery is how many index updates pile up before a snapshot folds them.
+	// snapshotEvery is how many index updates pile up at least before a snapshot folds
+	// them while the mount is in use.
 	snapshotEvery = 256
+	// snapshotOps is how many operations of a snapshot, some 64 KiB, take as long to
+	// read as one update, which is a request of its own. A snapshot is written when the
+	// updates would take longer to read: it then costs no more than what it folds.
+	snapshotOps = 2000
 )
 
 // FS is one mount.
@@ -305,7 +310,7 @@ func (e *LeftError) Error() string {
 		e.Progress.Changes, e.Progress.Bytes, e.Progress.Files)
 }
 
-// Close drains as Drain does, writes a snapshot of the index and closes the mount.
+// Close drains as Drain does, writes a snapshot of the index if one is due, and closes the mount.
 // No other method may be called during or after it. With a ctx that has ended it writes
 // nothing to the store. A *LeftError says that changes stayed in the journal.
 func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
@@ -318,7 +323,7 @@ func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
 		if fs.wrote {
 			enough = 1
 		}
-		if err := fs.snapshot(ctx, enough); err != nil {
+		if err := fs.snapshot(ctx, fs.worthIt(enough)); err != nil {
 			fs.log.Warn("no snapshot of the index was written; the updates have everything", "error", err)
 		}
 	}
@@ -367,9 +372,15 @@ func (fs *FS) publish(ctx context.Context, peer uint64, start, end int32) error 
 // foldUpdates is the queue's Idle: nothing is pending, so a snapshot names no
 // content that the store does not have.
 func (fs *FS) foldUpdates(ctx context.Context) {
-	if err := fs.snapshot(ctx, snapshotEvery); err != nil && ctx.Err() == nil {
+	if err := fs.snapshot(ctx, fs.worthIt(snapshotEvery)); err != nil && ctx.Err() == nil {
 		fs.log.Warn("no snapshot of the index was written; it is tried again later", "error", err)
 	}
+}
+
+// worthIt returns how many updates, at least enough, are worth a snapshot of the index as
+// large as it is.
+func (fs *FS) worthIt(enough int) int {
+	return max(enough, int(fs.index.Stats().Ops/snapshotOps))
 }
 
 // snapshot writes a snapshot and points the head to it when at least enough updates

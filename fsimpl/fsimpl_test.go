@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -822,4 +823,46 @@ func TestRootOfAFreshMountHasTheModeItWasGiven(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint32(0o700), a.Mode)
 	m.stop()
+}
+
+// indexBucket is a store as the index sees it.
+type indexBucket struct{ objstore.Store }
+
+func (b indexBucket) NotExist(err error) bool { return errors.Is(err, objstore.ErrNotExist) }
+
+func (b indexBucket) List(ctx context.Context, prefix, after string) iter.Seq2[loroindex.Object, error] {
+	return func(yield func(loroindex.Object, error) bool) {
+		for info, err := range b.Store.List(ctx, prefix, after) {
+			if !yield(loroindex.Object(info), err) {
+				return
+			}
+		}
+	}
+}
+
+func TestOneChangeOfALargeIndexUploadsNoSnapshot(t *testing.T) {
+	store := newFaultStore()
+	b := indexBucket{store.Store}
+	x, err := loroindex.New(loroindex.Options{Device: "before"})
+	require.NoError(t, err)
+	require.NoError(t, x.Update(func(tx *loroindex.Tx) error {
+		for i := range 10_000 {
+			if _, err := tx.Create(loroindex.Root, fmt.Sprint("f", i), loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, loroindex.Content{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil))
+	_, err = x.Publish(t.Context(), b, loroindex.Span{Peer: x.Peer(), End: int32(x.Stats().Ops)})
+	require.NoError(t, err)
+	_, _, err = x.PublishSnapshot(t.Context(), b, nil)
+	require.NoError(t, err)
+
+	m := newMachine(t, store, 64<<10)
+	m.put("one more", []byte("new"))
+	m.stop()
+	bytes, _, _ := store.uploaded()
+	require.Less(t, bytes, int64(2<<10))
+	m.start()
+	require.Equal(t, "new", string(m.get("/one more")))
 }
