@@ -148,6 +148,14 @@ func (l *loading) fromLocal() error {
 				continue
 			}
 			snapshots = append(snapshots, kept{id, body, meta.End})
+			// Only the bytes of the largest stay, which are imported for sure: the
+			// others are read again if they hold more.
+			if n := len(snapshots) - 1; n > 0 {
+				if operations(meta.End) > operations(snapshots[0].end) {
+					snapshots[0], snapshots[n] = snapshots[n], snapshots[0]
+				}
+				snapshots[n].body = nil
+			}
 		} else if span, err := ParseUpdateKey(key); err == nil {
 			updates = append(updates, span)
 		}
@@ -156,7 +164,16 @@ func (l *loading) fromLocal() error {
 	for i, s := range snapshots {
 		snapshots[i].body = nil
 		if !l.x.doc.Version().Covers(s.end) {
-			if err := l.take(s.body); err != nil {
+			var err error
+			if s.body == nil {
+				if s.body, err = l.local.Get(l.ctx, ObjectKey(s.id)); err == nil {
+					err = checkSnapshot(s.id, s.body)
+				}
+			}
+			if err == nil {
+				err = l.take(s.body)
+			}
+			if err != nil {
 				l.damaged(&KeyError{"import the copy of", ObjectKey(s.id), err})
 				continue
 			}
@@ -190,7 +207,7 @@ func (l *loading) fromLocal() error {
 // kept is a snapshot of which this machine has a copy.
 type kept struct {
 	id   objectid.ID
-	body []byte
+	body []byte // nil: read it again
 	end  Version
 }
 
