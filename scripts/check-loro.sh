@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seed=1 documents=8 mutants=300 rounds=80
+seed=1 documents=12 mutants=400 rounds=120
 while [ $# -gt 0 ]; do
 	case $1 in
 	--full) documents=300 mutants=10000 rounds=1000 ;;
@@ -34,7 +34,9 @@ step "documents written here, read by the official library (seed $seed)"
 node $oracle/check.mjs "$work/documents"
 step "cross-play"
 "$work/crossplay" -seed "$seed" -rounds $rounds
-step "damaged documents"
-"$work/loroblobs" -mutate -seed "$seed" -n $mutants "$work/mutants"
-node $oracle/mutants.mjs "$work/mutants"
+for from in "" loroindex/loro/testdata/vectors/blobs; do
+	step "damaged documents ${from:+of $from}"
+	"$work/loroblobs" -mutate -seed "$seed" -n $mutants -from "$from" "$work/mutants"
+	node $oracle/mutants.mjs "$work/mutants"
+done
 step "all agree"

@@ -45,11 +45,21 @@ func (n *Nodes) Add(tree string, id loro.TreeID) {
 	}
 }
 
-// Clock gives commits their timestamps. It only moves when told.
-type Clock struct{ seconds int64 }
+// Clock gives all commits of a session their timestamps. It stands still, or never
+// goes back: the official library joins a change with its predecessor when their
+// timestamps decrease, and forgets the later one. The zero Clock stands still at 0,
+// which means no timestamp.
+type Clock struct {
+	seconds int64
+	runs    bool
+}
 
-// Advance moves the clock on by up to span seconds.
-func (c *Clock) Advance(r *rand.Rand, span int64) { c.seconds += r.Int64N(span + 1) }
+// advance moves the clock on by a little, a lot or not at all.
+func (c *Clock) advance(r *rand.Rand) {
+	if c.runs {
+		c.seconds += r.Int64N([]int64{1, 20, 900, 3000}[r.IntN(4)])
+	}
+}
 
 // Editor edits one document.
 type Editor struct {
@@ -78,19 +88,15 @@ func (e *Editor) Edit() error {
 	}
 }
 
-// Commit commits what was edited, with or without a message and a time.
+// Commit commits what was edited, with or without a message.
 func (e *Editor) Commit() {
 	var message string
 	if e.R.IntN(3) == 0 {
 		message = []string{"laptop", "сервер", "m"}[e.R.IntN(3)]
 	}
-	var now func() time.Time
-	if e.R.IntN(4) > 0 {
-		e.Clock.Advance(e.R, []int64{0, 20, 900, 3000}[e.R.IntN(4)])
-		at := e.Clock.seconds
-		now = func() time.Time { return time.Unix(at, 0) }
-	}
-	e.Doc.SetCommitInfo(message, now)
+	e.Clock.advance(e.R)
+	at := time.Unix(e.Clock.seconds, 0)
+	e.Doc.SetCommitInfo(message, func() time.Time { return at })
 	e.Doc.Commit()
 }
 

@@ -34,7 +34,7 @@ type Session struct {
 func NewSession(r *rand.Rand, replicas int) *Session {
 	s := &Session{R: r, Clock: &Clock{}, Nodes: &Nodes{}}
 	if r.IntN(3) > 0 {
-		s.Clock.seconds = 1_700_000_000
+		s.Clock.seconds, s.Clock.runs = 1_700_000_000, true
 	}
 	for range replicas {
 		s.Docs = append(s.Docs, loro.NewDoc(s.freshPeer()))
