@@ -354,3 +354,62 @@ func TestInflateUnderstandsEveryKindOfFrame(t *testing.T) {
 	}
 	require.Equal(t, []byte{0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82}, d.appendFrame(nil, data[:100])[:7])
 }
+
+func TestASnapshotWithoutAHistorySectionIsRefused(t *testing.T) {
+	state, err := docWithAnEdit(t).encodeState(nil, newState(), nil, nil)
+	require.NoError(t, err)
+	for _, blob := range [][]byte{snapshotOf(nil, nil, nil), snapshotOf(nil, state, nil), snapshotOf(nil, []byte(stateOmitted), nil)} {
+		for _, d := range []*Doc{NewDoc(1), docWithAnEdit(t)} {
+			_, err := d.Import(blob)
+			require.ErrorIs(t, err, ErrInvalid)
+		}
+		_, err := Peek(blob)
+		require.ErrorIs(t, err, ErrInvalid)
+	}
+}
+
+// The official library refuses a change that has all it depends on but not the
+// counters before its own; one that waits for something else keeps waiting.
+func TestAChangeThatSkipsCountersOfItsPeer(t *testing.T) {
+	first := blockOf(7, 0, 3, 0, false)
+	filler := blockOf(7, 3, 2, 3, true)
+	after := blockOf(7, 5, 3, 5, true)
+	skips := blockOf(7, 5, 3, 5, false)
+	early := blockOf(7, 5, 3, 1, false) // sorts before filler
+	foreign := blockOf(7, 5, 3, 9, false, ID{8, 0})
+	eight := blockOf(8, 0, 1, 0, false)
+	named := blockOf(7, 5, 3, 5, false, ID{7, 4})
+	for name, c := range map[string]struct {
+		blobs   [][]byte
+		refused bool // the last one
+		end     int32
+	}{
+		"alone":              {[][]byte{updatesOf(skips)}, true, 0},
+		"after its start":    {[][]byte{updatesOf(first), updatesOf(skips)}, true, 3},
+		"with its start":     {[][]byte{updatesOf(first, skips)}, true, 0},
+		"with all before":    {[][]byte{updatesOf(skips, filler, first)}, false, 8},
+		"before the rest":    {[][]byte{updatesOf(early, filler, first)}, true, 0},
+		"continues":          {[][]byte{updatesOf(after), updatesOf(filler), updatesOf(first)}, false, 8},
+		"names its own":      {[][]byte{updatesOf(named), updatesOf(first), updatesOf(filler)}, false, 8},
+		"waits for another":  {[][]byte{updatesOf(foreign), updatesOf(eight), updatesOf(first, filler)}, false, 8},
+		"has the other":      {[][]byte{updatesOf(eight), updatesOf(foreign)}, true, 0},
+		"has it meanwhile":   {[][]byte{updatesOf(foreign), updatesOf(eight), updatesOf(foreign)}, true, 0},
+		"comes with another": {[][]byte{updatesOf(eight, foreign)}, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := NewDoc(1)
+			for i, blob := range c.blobs {
+				before, pending := d.Version(), d.Pending()
+				_, err := d.Import(blob)
+				if !c.refused || i < len(c.blobs)-1 {
+					require.NoError(t, err)
+					continue
+				}
+				require.ErrorIs(t, err, ErrInvalid)
+				require.Equal(t, before, d.Version())
+				require.Equal(t, pending, d.Pending())
+			}
+			require.Equal(t, c.end, d.Version()[7])
+		})
+	}
+}

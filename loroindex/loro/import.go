@@ -146,7 +146,7 @@ func (in *importer) readChangeStore(sec sections) error {
 	if _, err := openSSTable(sec.root); err != nil {
 		return err
 	}
-	t, err := openSSTable(sec.oplog)
+	t, err := openChangeStore(sec.oplog)
 	if err != nil {
 		return err
 	}
@@ -283,6 +283,9 @@ func (in *importer) end(p uint32) int32 {
 // offer accepts a change if its dependencies are met, and then those that
 // waited for it. Otherwise the change waits.
 func (in *importer) offer(c incoming) error {
+	if err := in.checkGap(&c); err != nil {
+		return err
+	}
 	queue := []incoming{c}
 	for len(queue) > 0 {
 		c := queue[len(queue)-1]
@@ -304,6 +307,28 @@ func (in *importer) offer(c incoming) error {
 		}
 	}
 	return nil
+}
+
+// checkGap refuses a change that skips counters of its peer although everything
+// it says it depends on is there: no writer makes one. One that waits already, or
+// depends on the skipped counters, may fit when they arrive.
+func (in *importer) checkGap(c *incoming) error {
+	d := in.d
+	ch := c.change()
+	id := c.b.peer()
+	end := int32(0)
+	if p, ok := d.s.peers.find(id); ok {
+		end = in.end(p)
+	}
+	if c.from <= end || ch.self {
+		return nil
+	}
+	for _, dep := range ch.deps {
+		if q, ok := d.s.peers.find(dep.Peer); !ok || dep.Counter >= in.end(q) {
+			return nil
+		}
+	}
+	return invalidf("change %v skips counters of its peer, of whom %d are known", ID{id, c.from}, end)
 }
 
 // accept takes one change if its dependencies are met.

@@ -94,10 +94,19 @@ type loadedPeer struct {
 	lastLam uint32
 }
 
+// openChangeStore is openSSTable for the history, of which even an empty document
+// has something to say.
+func openChangeStore(section []byte) (*sstable, error) {
+	if len(section) == 0 {
+		return nil, invalidf("change store: empty")
+	}
+	return openSSTable(section)
+}
+
 // loadHistory decodes and validates a ChangeStore section, which it keeps.
 func loadHistory(section []byte) (*loadedHistory, error) {
 	h := &loadedHistory{deps: make(map[PeerID]int32)}
-	t, err := openSSTable(section)
+	t, err := openChangeStore(section)
 	if err != nil {
 		return nil, err
 	}

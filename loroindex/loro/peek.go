@@ -52,7 +52,7 @@ func Peek(blob []byte) (Meta, error) {
 		return Meta{}, err
 	}
 	m.Shallow = len(sec.root) > 0
-	t, err := openSSTable(sec.oplog)
+	t, err := openChangeStore(sec.oplog)
 	if err != nil {
 		return Meta{}, err
 	}
