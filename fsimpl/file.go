@@ -28,6 +28,7 @@ type File struct {
 	inode    *inode
 	flags    OpenFlags
 	parent   Node // when it was opened
+	created  bool // by Create, which left waiting for the journal to Flush
 	released atomic.Bool
 	wasRead  atomic.Bool
 	ahead    readAhead
@@ -277,7 +278,7 @@ func (i *inode) truncate(size int64) error {
 //
 // Errors: NoSpace, IO. What was written is kept and committed later all the same.
 func (f *File) Flush() error {
-	if f.flags&OpenWrite == 0 {
+	if f.flags&OpenWrite == 0 && !f.created {
 		return nil
 	}
 	return f.fs.fail("close", f.inode.node, f.flush())

@@ -90,7 +90,7 @@ func (fs *FS) keepLosers(changes loroindex.Changes) error {
 		errs = append(errs, fs.fail("keep a conflict copy of", lost.Node, fs.keepCopy(lost)))
 	}
 	for _, orphan := range changes.Orphans {
-		_, err := fs.update(func(tx *loroindex.Tx) error { return tx.Rescue(orphan.Node) }, nil)
+		err := fs.update(func(tx *loroindex.Tx) error { return tx.Rescue(orphan.Node) }, nil)
 		if err != nil && !errors.Is(err, loroindex.ErrInvalid) { // ErrInvalid: it is in sight again already
 			errs = append(errs, fs.fail("bring back", orphan.Node, err))
 		}
@@ -101,7 +101,7 @@ func (fs *FS) keepLosers(changes loroindex.Changes) error {
 // keepCopy puts a content that lost beside the file that has the winner's.
 func (fs *FS) keepCopy(lost loroindex.Lost) error {
 	var kept string
-	_, err := fs.update(func(tx *loroindex.Tx) error {
+	err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Stat(lost.Node)
 		if err != nil {
 			return err

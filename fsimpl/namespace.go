@@ -18,13 +18,20 @@ const setgid = 0o2000
 
 // update applies one change of the tree and waits until it is journaled. change, if
 // not nil, is asked after fn for what the change means for content.
-func (fs *FS) update(fn func(*loroindex.Tx) error, change func() transfer.Change) (loroindex.Op, error) {
-	if err := fs.journal.Err(); err != nil {
-		return loroindex.Op{}, err
+func (fs *FS) update(fn func(*loroindex.Tx) error, change func() transfer.Change) error {
+	_, ticket, err := fs.enqueue(fn, change)
+	if err != nil || ticket == nil {
+		return err
 	}
-	var ticket *journal.Ticket
-	var done loroindex.Op
-	err := fs.index.Update(fn, func(op loroindex.Op) {
+	return ticket.Wait()
+}
+
+// enqueue is update without the wait. The ticket is nil when nothing changed.
+func (fs *FS) enqueue(fn func(*loroindex.Tx) error, change func() transfer.Change) (done loroindex.Op, ticket *journal.Ticket, err error) {
+	if err := fs.journal.Err(); err != nil {
+		return done, nil, err
+	}
+	err = fs.index.Update(fn, func(op loroindex.Op) {
 		var c transfer.Change
 		if change != nil {
 			c = change()
@@ -32,10 +39,7 @@ func (fs *FS) update(fn func(*loroindex.Tx) error, change func() transfer.Change
 		done = op
 		ticket = fs.queue.Add(journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update}, c)
 	})
-	if err != nil || ticket == nil {
-		return loroindex.Op{}, err
-	}
-	return done, ticket.Wait()
+	return done, ticket, err
 }
 
 // Lookup finds an entry of a directory.
@@ -71,12 +75,19 @@ func (fs *FS) Path(n Node) (string, error) {
 	return "/" + path, fs.fail("path", n, err)
 }
 
+// created is a node that was just made.
+type created struct {
+	attr   Attr
+	op     loroindex.Op
+	ticket *journal.Ticket // it is journaled when its Wait returned
+}
+
 // create makes a node, with the owner that the caller and a set-group-id directory
-// give it.
-func (fs *FS) create(op string, parent Node, name string, info loroindex.Info, c loroindex.Content, by Owner) (Attr, loroindex.Op, error) {
+// give it. It does not wait for the journal.
+func (fs *FS) create(op string, parent Node, name string, info loroindex.Info, c loroindex.Content, by Owner) (made created, err error) {
 	info.UID, info.GID = fs.recordedUID(by.UID), fs.recordedGID(by.GID)
 	var e loroindex.Entry
-	done, err := fs.update(func(tx *loroindex.Tx) error {
+	made.op, made.ticket, err = fs.enqueue(func(tx *loroindex.Tx) error {
 		dir, err := tx.Stat(parent)
 		if err != nil {
 			return err
@@ -95,9 +106,22 @@ func (fs *FS) create(op string, parent Node, name string, info loroindex.Info, c
 		return err
 	}, nil)
 	if err != nil {
-		return Attr{}, done, fs.failAt(op, parent, name, err)
+		return made, fs.failAt(op, parent, name, err)
 	}
-	return fs.attr(&e), done, nil
+	made.attr = fs.attr(&e)
+	return made, nil
+}
+
+// createAndWait is create, journaled on return.
+func (fs *FS) createAndWait(op string, parent Node, name string, info loroindex.Info, c loroindex.Content, by Owner) (Attr, error) {
+	made, err := fs.create(op, parent, name, info, c, by)
+	if err != nil {
+		return Attr{}, err
+	}
+	if err := made.ticket.Wait(); err != nil {
+		return Attr{}, fs.failAt(op, parent, name, err)
+	}
+	return made.attr, nil
 }
 
 // recordedUID returns what the index records for a user: nothing for the mount's
@@ -118,8 +142,7 @@ func (fs *FS) recordedGID(gid uint32) int64 {
 
 // Mkdir makes a directory.
 func (fs *FS) Mkdir(parent Node, name string, mode uint32, by Owner) (Attr, error) {
-	a, _, err := fs.create("mkdir", parent, name, loroindex.Info{Kind: loroindex.Dir, Mode: mode & modeBits}, loroindex.Content{}, by)
-	return a, err
+	return fs.createAndWait("mkdir", parent, name, loroindex.Info{Kind: loroindex.Dir, Mode: mode & modeBits}, loroindex.Content{}, by)
 }
 
 // Mknod makes a file, a FIFO, a socket or a device.
@@ -127,15 +150,13 @@ func (fs *FS) Mknod(parent Node, name string, kind FileKind, mode uint32, rdev u
 	if kind == loroindex.Dir || kind == loroindex.Symlink {
 		return Attr{}, fs.failAt("mknod", parent, name, &Error{Op: "mknod", Kind: Invalid})
 	}
-	a, _, err := fs.create("mknod", parent, name, loroindex.Info{Kind: kind, Mode: mode & modeBits, Rdev: rdev}, loroindex.Content{}, by)
-	return a, err
+	return fs.createAndWait("mknod", parent, name, loroindex.Info{Kind: kind, Mode: mode & modeBits, Rdev: rdev}, loroindex.Content{}, by)
 }
 
 // Symlink makes a symbolic link.
 func (fs *FS) Symlink(parent Node, name, target string, by Owner) (Attr, error) {
 	info := loroindex.Info{Kind: loroindex.Symlink, Mode: 0o777, Target: target}
-	a, _, err := fs.create("symlink", parent, name, info, loroindex.Content{Size: int64(len(target))}, by)
-	return a, err
+	return fs.createAndWait("symlink", parent, name, info, loroindex.Content{Size: int64(len(target))}, by)
 }
 
 // Readlink returns the target of a symbolic link.
@@ -150,25 +171,28 @@ func (fs *FS) Readlink(n Node) (string, error) {
 	return e.Target, nil
 }
 
-// Create makes a file and opens it.
+// Create makes a file and opens it. The new name survives the process when Flush, or
+// any later change of the tree, returned: creating a file, writing and closing it
+// waits for the journal once.
 //
 // Errors: Exist when the name is taken.
 func (fs *FS) Create(parent Node, name string, mode uint32, by Owner, flags OpenFlags) (*File, Attr, error) {
-	a, op, err := fs.create("create", parent, name, loroindex.Info{Kind: loroindex.File, Mode: mode & modeBits}, loroindex.Content{}, by)
+	made, err := fs.create("create", parent, name, loroindex.Info{Kind: loroindex.File, Mode: mode & modeBits}, loroindex.Content{}, by)
 	if err != nil {
-		return nil, a, err
+		return nil, made.attr, err
 	}
-	f, err := fs.Open(a.Node, flags&^OpenTruncate)
+	f, err := fs.Open(made.attr.Node, flags&^OpenTruncate)
 	if err != nil {
-		return nil, a, err
+		return nil, made.attr, err
 	}
+	f.created = true
 	i := f.inode
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.end == 0 { // in Sync mode, closing a file that stays empty waits for this
-		i.peer, i.end = op.Peer, op.End
+	if i.ticket == nil { // closing a file that stays empty waits for this
+		i.ticket, i.peer, i.end = made.ticket, made.op.Peer, made.op.End
 	}
-	return f, a, nil
+	return f, made.attr, nil
 }
 
 // Unlink removes a name that is not a directory's. Handles of the file keep working;
@@ -186,7 +210,7 @@ func (fs *FS) Rmdir(parent Node, name string) error {
 
 func (fs *FS) remove(parent Node, name string, dir bool) (Node, error) {
 	var e loroindex.Entry
-	_, err := fs.update(func(tx *loroindex.Tx) (err error) {
+	err := fs.update(func(tx *loroindex.Tx) (err error) {
 		if e, err = tx.Lookup(parent, name); err != nil {
 			return err
 		}
@@ -216,7 +240,7 @@ const (
 // Errors: NotEmpty, IsDir, NotDir, Exist, Invalid (a directory into itself).
 func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName string, flags RenameFlags) error {
 	replaced := loroindex.NoNode
-	_, err := fs.update(func(tx *loroindex.Tx) error {
+	err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Lookup(oldParent, oldName)
 		if err != nil {
 			return err
@@ -238,7 +262,7 @@ func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName str
 
 // setInfo changes rarely changing facts of a node.
 func (fs *FS) setInfo(op string, n Node, change func(*loroindex.Info)) error {
-	_, err := fs.update(func(tx *loroindex.Tx) error {
+	err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Stat(n)
 		if err != nil {
 			return err
@@ -314,7 +338,7 @@ func (fs *FS) SetTimes(n Node, atime, mtime *int64) error {
 		return nil
 	}
 	set := func() error {
-		_, err := fs.update(func(tx *loroindex.Tx) error { return tx.SetModTime(n, *mtime) }, nil)
+		err := fs.update(func(tx *loroindex.Tx) error { return tx.SetModTime(n, *mtime) }, nil)
 		return err
 	}
 	ino := fs.openInode(n)
