@@ -10,16 +10,27 @@ import (
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
-func BenchmarkPut4KiB(b *testing.B) {
-	c := open(b, b.TempDir(), 0)
-	body := make([]byte, 4096)
-	var n uint64
-	b.ReportAllocs()
-	for b.Loop() {
-		n++
-		binary.LittleEndian.PutUint64(body, n)
-		if err := c.Put(objectid.Of(body), body, true); err != nil {
-			b.Fatal(err)
+// BenchmarkPut compares chunks in packs with chunks in files of their own.
+func BenchmarkPut(b *testing.B) {
+	for _, size := range []int{4 << 10, 16 << 10, 64 << 10} {
+		for _, packed := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%dKiB/packed=%v", size>>10, packed), func(b *testing.B) {
+				c := open(b, b.TempDir(), 0)
+				if packed {
+					c = openPacked(b, b.TempDir(), 0)
+				}
+				body := make([]byte, size)
+				var n uint64
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					n++
+					binary.LittleEndian.PutUint64(body, n)
+					if err := c.Put(objectid.Of(body), body, true); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

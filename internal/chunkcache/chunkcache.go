@@ -1,6 +1,7 @@
-// Package chunkcache keeps chunks, named by their SHA-256, as files below one
+// Package chunkcache keeps chunks, named by their SHA-256, in files below one
 // directory: those read from the bucket, to read them once, and those not yet
-// uploaded, of which they may be the only copy.
+// uploaded, of which they may be the only copy. A large chunk has a file of its own,
+// small ones share files, called packs.
 //
 // The latter are pinned: nothing removes a pinned chunk. Of the others the least
 // recently used go when the files exceed the cap.
@@ -56,18 +57,20 @@ const (
 
 // Stats is what a cache holds.
 type Stats struct {
-	Chunks int   // files
-	Bytes  int64 // their sizes
-	Pinned int64 // sizes of the pinned ones
+	Chunks int   // known
+	Bytes  int64 // of their files
+	Pinned int64 // of these, what the pinned ones take
 	Cap    int64 // what Bytes is kept below, as far as Pinned permits; 0 means no limit
 	Err    error // why the last eviction could not keep Bytes below Cap; nil when it could
 }
 
 // Cache is an open cache directory. See Open.
 type Cache struct {
-	dir   string
-	cap   int64
-	names *namer
+	dir      string
+	cap      int64
+	packMost int64 // size up to which a chunk goes to a pack
+	packSize int64 // how large packs grow
+	names    *namer
 
 	shards     [shardCount]shard
 	background sync.WaitGroup // of the scan
@@ -77,12 +80,17 @@ type Cache struct {
 	// before an earlier one that took chunks it must wait for.
 	syncing sync.Mutex
 
+	packsKnown atomic.Bool // the packs of earlier processes were read
+	packing    sync.Mutex  // held while they are, and while a pack is made
+	emptying   sync.Mutex  // held while the chunks of a pack are moved to another
+
 	// mu guards what follows. It is never held across a disk access.
 	mu      sync.Mutex
 	entries table
-	bytes   int64 // sizes of all entries, and of chunks being written
-	pinned  int64 // of these, the pinned ones
-	scanned bool  // every shard was read, and eviction knows the order of age
+	bytes   int64  // of all files, and of chunks being written
+	pinned  int64  // what the pinned chunks take of them
+	clock   uint32 // counts uses of chunks
+	scanned bool   // every shard was read, and eviction knows the order of age
 	// busy holds the chunks whose file is being written, removed or verified:
 	// only one at a time does that. The channel, made by the first who waits,
 	// is closed when it is done.
@@ -93,7 +101,11 @@ type Cache struct {
 	files lru[*handle] // open files of verified chunks
 	// retired holds files that left files and nobody reads: unlock closes them.
 	retired  []*os.File
-	evictErr error // of the last eviction
+	packs    map[uint64]*pack
+	growing  *pack   // where chunks are appended; nil when there is none
+	lastPack uint64  // the highest number of a pack so far
+	dead     []*pack // to be removed by unlock
+	evictErr error   // of the last eviction
 }
 
 // Open opens the cache in dir, which it makes when there is none (access for
@@ -106,13 +118,23 @@ type Cache struct {
 // before it is known. Chunks of it that the cache does not have are skipped; ask
 // Has for them. SyncDirty makes durable what an earlier process left.
 func Open(dir string, capBytes int64, pinned []objectid.ID) (*Cache, error) {
+	return openCache(dir, capBytes, pinned, packMost)
+}
+
+// openCache is Open with chunks of at most most bytes in packs; negative: none.
+func openCache(dir string, capBytes int64, pinned []objectid.ID, most int64) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the chunk cache: %w", err)
 	}
 	c := &Cache{
-		dir:   dir,
-		cap:   max(capBytes, 0),
+		dir: dir,
+		cap: max(capBytes, 0),
+
+		packMost: most,
+		packSize: packSize(capBytes),
+
 		names: newNamer(dir),
+		packs: map[uint64]*pack{},
 		busy:  map[objectid.ID]chan struct{}{},
 		dirty: map[objectid.ID]struct{}{},
 	}
@@ -143,7 +165,13 @@ func (c *Cache) Close() error {
 	c.mu.Lock()
 	c.files.clear()
 	c.hot.clear()
-	return c.unlock()
+	packs := c.packs
+	c.packs, c.growing = nil, nil
+	err := c.unlock()
+	for _, p := range packs {
+		err = errors.Join(err, p.f.Close())
+	}
+	return err
 }
 
 // Has reports whether the cache has a file for the chunk; whether its bytes are
@@ -196,7 +224,7 @@ func (c *Cache) Unpin(id objectid.ID) {
 	}
 	e := &c.entries.at[i]
 	if e.pins--; e.pins == 0 {
-		c.pinned -= int64(e.size)
+		c.pinned -= e.cost()
 		delete(c.dirty, id)
 		c.entries.pushFront(i)
 	}
@@ -207,7 +235,7 @@ func (c *Cache) pin(i int32, n uint32) {
 	e := &c.entries.at[i]
 	if e.pins == 0 && n > 0 {
 		c.entries.unlink(i)
-		c.pinned += int64(e.size)
+		c.pinned += e.cost()
 		if !e.synced {
 			c.dirty[e.id] = struct{}{}
 		}
@@ -275,6 +303,10 @@ func newNamer(dir string) *namer {
 		n.shards[i] = filepath.Join(dir, fmt.Sprintf("%02x", i))
 	}
 	return n
+}
+
+func (n *namer) pack(number uint64) string {
+	return filepath.Join(n.dir, packsDir, fmt.Sprintf("%016x", number)+packSuffix)
 }
 
 func (n *namer) file(id objectid.ID) string {

@@ -25,7 +25,17 @@ func chunk(n, size int) (objectid.ID, []byte) {
 	return objectid.Of(body), body
 }
 
+// open opens a cache without packs, so that each chunk has a file of its own.
 func open(t testing.TB, dir string, capBytes int64, pinned ...objectid.ID) *Cache {
+	t.Helper()
+	c, err := openCache(dir, capBytes, pinned, -1)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// openPacked opens a cache as a mount does, with small chunks in packs.
+func openPacked(t testing.TB, dir string, capBytes int64, pinned ...objectid.ID) *Cache {
 	t.Helper()
 	c, err := Open(dir, capBytes, pinned)
 	require.NoError(t, err)
@@ -37,7 +47,10 @@ func open(t testing.TB, dir string, capBytes int64, pinned ...objectid.ID) *Cach
 func reopen(t testing.TB, c *Cache, pinned ...objectid.ID) *Cache {
 	t.Helper()
 	require.NoError(t, c.Close())
-	return open(t, c.dir, c.cap, pinned...)
+	again, err := openCache(c.dir, c.cap, pinned, c.packMost)
+	require.NoError(t, err)
+	t.Cleanup(func() { again.Close() })
+	return again
 }
 
 func requireChunk(t *testing.T, c *Cache, id objectid.ID, want []byte) {
@@ -460,6 +473,11 @@ func TestLeftoversAreCleanedAndStrangersLeftAlone(t *testing.T) {
 // them. A pinned chunk must always be readable, and nothing may be served that
 // is not what its name says.
 func TestPinnedChunksStayReadableUnderPressure(t *testing.T) {
+	t.Run("files", func(t *testing.T) { testPressure(t, -1) })
+	t.Run("packs", func(t *testing.T) { testPressure(t, packMost) })
+}
+
+func testPressure(t *testing.T, most int64) {
 	const workers, chunks, rounds = 8, 40, 300
 	var ids [chunks]objectid.ID
 	var bodies [chunks][]byte
@@ -472,7 +490,12 @@ func TestPinnedChunksStayReadableUnderPressure(t *testing.T) {
 		ids[n], bodies[n] = chunk(n, size)
 		total += size
 	}
-	c := open(t, t.TempDir(), int64(total/2))
+	if most > 0 {
+		total = max(total, 16*packSmallest)
+	}
+	c, err := openCache(t.TempDir(), int64(total/2), nil, most)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
 	staging := t.TempDir()
 	var wg sync.WaitGroup
 	for w := range workers {
@@ -529,7 +552,7 @@ func TestPinnedChunksStayReadableUnderPressure(t *testing.T) {
 	require.LessOrEqual(t, stats.Bytes, stats.Cap)
 	require.Empty(t, c.busy)
 	require.Empty(t, c.dirty)
-	var onDisk int64
+	_, onDisk := packFiles(t, c)
 	for n := range chunks {
 		if info, err := os.Stat(c.names.file(ids[n])); err == nil {
 			onDisk += info.Size()

@@ -21,16 +21,20 @@ import (
 // says, after unpinned chunks were evicted to make room on a full disk. After an
 // error the chunk is not pinned.
 func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error {
-	err := c.add(id, int64(len(body)), pin, func(to string, replaces bool) error {
+	size := int64(len(body))
+	var record, kept []byte
+	if size <= c.packMost {
+		record, kept = newRecord(id, body)
+	} else if size <= hotFile {
+		kept = append([]byte(nil), body...)
+	}
+	err := c.add(id, size, pin, record, func(to string, replaces bool) error {
 		return writeFile(to, body, replaces)
 	})
-	if err != nil {
-		return err
+	if err == nil && kept != nil {
+		c.keep(id, kept)
 	}
-	if len(body) <= hotFile {
-		c.keep(id, append([]byte(nil), body...))
-	}
-	return nil
+	return err
 }
 
 // Adopt adds the chunk id by renaming the file at path, of size bytes and on
@@ -41,7 +45,7 @@ func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error {
 // there.
 func (c *Cache) Adopt(id objectid.ID, path string, size int64, pin bool) error {
 	moved := false
-	err := c.add(id, size, pin, func(to string, _ bool) error {
+	err := c.add(id, size, pin, nil, func(to string, _ bool) error {
 		err := rename(path, to)
 		moved = err == nil
 		return err
@@ -53,10 +57,10 @@ func (c *Cache) Adopt(id objectid.ID, path string, size int64, pin bool) error {
 	return err
 }
 
-// add makes the file of chunk id by calling place with its path, and whether
-// there is a file that must stay whole until it is replaced, unless the cache has
-// the chunk already.
-func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, replaces bool) error) error {
+// add puts record, if it is not nil, into a pack, or else makes the file of chunk id by
+// calling place with its path and whether there is a file that must stay whole until
+// it is replaced, unless the cache has the chunk already.
+func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place func(to string, replaces bool) error) error {
 	if id.IsZero() || size < 0 || size > MaxChunk {
 		return fmt.Errorf("cache chunk %s: impossible size %d", id, size)
 	}
@@ -85,36 +89,53 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, 
 	c.mu.Lock()
 	i, replaces := c.entries.find(id)
 	if replaces && c.entries.at[i].verified {
-		renew := c.touch(i)
+		renew, file := c.touch(i), c.fileOf(i)
 		if pin {
 			c.pin(i, 1)
 		}
 		c.mu.Unlock()
 		if renew {
-			c.renew(id)
+			renewFile(file)
 		}
 		return nil
 	}
-	if c.cap > 0 && !replaces && c.pinned+size > c.cap {
+	if replaces && c.entries.at[i].pack == nil {
+		record = nil // a file gives way to a file: no chunk is ever in both
+	}
+	cost := size
+	if record != nil {
+		cost = int64(len(record))
+	}
+	if c.cap > 0 && !replaces && c.pinned+cost > c.limit() {
+		pinned := c.pinned
 		c.mu.Unlock()
-		return fmt.Errorf("%w: %d of %d bytes, no room for %d more", ErrFull, c.pinned, c.cap, size)
+		return fmt.Errorf("%w: %d of %d bytes, no room for %d more", ErrFull, pinned, c.cap, size)
 	}
-	c.bytes += size
+	c.bytes += cost
 	if pin {
-		c.pinned += size
+		c.pinned += cost
 	}
-	over := c.cap > 0 && c.bytes > c.cap
+	over := c.cap > 0 && c.bytes > c.limit()
 	c.mu.Unlock()
 	if over {
 		c.evict(0)
 	}
 
-	err := c.placeFile(id, size, func(to string) error { return place(to, replaces) })
+	var to spot
+	var err error
+	if record != nil {
+		to, err = c.append(id, record)
+		for isDiskFull(err) && c.evict(max(4*size, 16<<20)) {
+			to, err = c.append(id, record)
+		}
+	} else {
+		err = c.placeFile(id, size, func(to string) error { return place(to, replaces) })
+	}
 
 	c.mu.Lock()
-	c.bytes -= size
+	c.bytes -= cost
 	if pin {
-		c.pinned -= size
+		c.pinned -= cost
 	}
 	if err != nil {
 		c.mu.Unlock()
@@ -122,15 +143,21 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, 
 	}
 	var pins uint32
 	if i, replaces = c.entries.find(id); replaces {
-		// An unverified file of an earlier process gave way to these bytes.
+		// What an earlier process left unverified gave way to these bytes.
 		pins = c.entries.at[i].pins
 		c.forget(i)
 	}
 	i = c.entries.add(id, uint32(size))
-	c.bytes += size
+	if to.pack != nil {
+		c.name(i, to)
+	} else {
+		c.bytes += size
+	}
 	e := &c.entries.at[i]
 	e.verified = true
 	e.used = uint32(time.Now().Unix())
+	c.clock++
+	e.stamp = c.clock
 	if pin {
 		pins++
 	}
@@ -139,19 +166,35 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, place func(to string, 
 	} else {
 		c.entries.pushFront(i)
 	}
+	if to.pack != nil {
+		return c.releasePackLocked(to.pack, 1)
+	}
 	return c.unlock()
+}
+
+// limit returns what the files are kept below: the cap, less what emptying a pack
+// needs. c.mu is held.
+func (c *Cache) limit() int64 {
+	if len(c.packs) == 0 || c.cap < 4*c.packSize {
+		return c.cap
+	}
+	return c.cap - c.packSize
 }
 
 // lost reports whether the chunk is believed to be there and its file is not.
 func (c *Cache) lost(id objectid.ID, size int64) bool {
 	c.mu.Lock()
 	i, ok := c.entries.find(id)
-	believed := ok && c.entries.at[i].verified
-	c.mu.Unlock()
-	if !believed {
+	if !ok || !c.entries.at[i].verified {
+		c.mu.Unlock()
 		return false
 	}
-	info, err := os.Lstat(c.names.file(id))
+	file, packed, at := c.fileOf(i), c.entries.at[i].pack != nil, int64(c.entries.at[i].at)
+	c.mu.Unlock()
+	info, err := os.Lstat(file)
+	if packed {
+		return err != nil || info.Size() < at+size
+	}
 	return err != nil || info.Size() != size
 }
 
@@ -205,9 +248,13 @@ func writeFile(path string, body []byte, replaces bool) error {
 // matter. c.mu is held, and unlock must follow.
 func (c *Cache) forget(i int32) {
 	e := &c.entries.at[i]
-	c.bytes -= int64(e.size)
 	if e.pins > 0 {
-		c.pinned -= int64(e.size)
+		c.pinned -= e.cost()
+	}
+	if e.pack != nil {
+		c.unname(e)
+	} else {
+		c.bytes -= int64(e.size)
 	}
 	delete(c.dirty, e.id)
 	c.hot.drop(e.id)
@@ -242,6 +289,9 @@ func (c *Cache) drop(i int32) error {
 	old := c.entries.at[i]
 	c.forget(i)
 	err := c.unlock()
+	if old.pack != nil {
+		return err
+	}
 	if removed := os.Remove(c.names.file(old.id)); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
 		c.mu.Lock()
 		i := c.entries.add(old.id, old.size)
@@ -253,62 +303,4 @@ func (c *Cache) drop(i int32) error {
 		return fmt.Errorf("remove chunk: %w", errors.Join(removed, err))
 	}
 	return nil
-}
-
-// MakeRoom removes chunks that are not pinned, the least recently used first, until
-// bytes are free on the disk that were not, and reports whether it removed any. It is for
-// others that write to the same disk and find it full: what is cached can be fetched again.
-func (c *Cache) MakeRoom(bytes int64) bool { return c.evict(bytes) }
-
-// evict removes the least recently used chunks that are not pinned until the
-// files are below the cap and at least extra bytes are free that were not. It
-// reports whether it removed any.
-func (c *Cache) evict(extra int64) (removed bool) {
-	err := c.loadAll()
-	var freed int64
-	var passed map[objectid.ID]bool // could not be removed
-	for !c.closing.Load() {
-		c.mu.Lock()
-		if !(c.cap > 0 && c.bytes > c.cap) && freed >= extra {
-			c.evictErr = err
-			c.mu.Unlock()
-			return removed
-		}
-		i := c.victim(passed)
-		if i == 0 {
-			if c.cap > 0 && c.bytes > c.cap {
-				c.evictErr = err
-			}
-			c.mu.Unlock()
-			return removed
-		}
-		id, size := c.entries.at[i].id, c.entries.at[i].size
-		c.busy[id] = nil
-		dropped := c.drop(i)
-		c.disclaim(id)
-		if dropped != nil {
-			if passed == nil {
-				passed = map[objectid.ID]bool{}
-			}
-			passed[id] = true
-			err = dropped
-			continue
-		}
-		freed += int64(size)
-		removed = true
-	}
-	return removed
-}
-
-// victim returns the least recently used entry that may go now, or 0. c.mu is
-// held.
-func (c *Cache) victim(passed map[objectid.ID]bool) int32 {
-	for i := c.entries.at[0].prev; i != 0; i = c.entries.at[i].prev {
-		id := c.entries.at[i].id
-		if _, taken := c.busy[id]; taken || passed[id] || c.reading(id) && !removesOpenFiles {
-			continue
-		}
-		return i
-	}
-	return 0
 }

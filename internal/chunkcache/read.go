@@ -29,13 +29,21 @@ func (c *Cache) retire(h *handle) {
 	}
 }
 
-// unlock unlocks c.mu and closes the files that were retired under it.
+// unlock unlocks c.mu, closes the files that were retired under it and removes the
+// packs that were given up.
 func (c *Cache) unlock() (err error) {
-	files := c.retired
-	c.retired = nil
+	files, packs := c.retired, c.dead
+	c.retired, c.dead = nil, nil
 	c.mu.Unlock()
 	for _, f := range files {
 		err = errors.Join(err, f.Close())
+	}
+	for _, p := range packs {
+		closed, removed := p.f.Close(), os.Remove(p.f.Name())
+		if errors.Is(removed, fs.ErrNotExist) {
+			removed = nil
+		}
+		err = errors.Join(err, closed, removed)
 	}
 	return err
 }
@@ -130,18 +138,28 @@ func (c *Cache) look(id objectid.ID) (body []byte, verified bool, size int64, er
 	e := &c.entries.at[i]
 	verified, size = e.verified, int64(e.size)
 	body, _ = c.hot.get(id)
+	file := c.fileOf(i)
 	c.mu.Unlock()
 	if renew {
-		c.renew(id)
+		renewFile(file)
 	}
 	return body, verified, size, nil
 }
 
-// renew notes in the file that it is in use. Only the order of eviction after a
+// fileOf returns the path of the file that holds entry i. c.mu is held.
+func (c *Cache) fileOf(i int32) string {
+	e := &c.entries.at[i]
+	if e.pack != nil {
+		return e.pack.f.Name()
+	}
+	return c.names.file(e.id)
+}
+
+// renewFile notes in a file that it is in use. Only the order of eviction after a
 // restart depends on it, so it may fail.
-func (c *Cache) renew(id objectid.ID) {
+func renewFile(path string) {
 	t := time.Now()
-	_ = os.Chtimes(c.names.file(id), t, t)
+	_ = os.Chtimes(path, t, t)
 }
 
 // readPart reads from the file of a verified chunk of size bytes, which it keeps
@@ -226,20 +244,35 @@ func (c *Cache) readWhole(id objectid.ID) ([]byte, error) {
 	c.claim(id)
 	defer c.disclaim(id)
 	c.mu.Lock()
-	_, ok := c.entries.find(id)
-	body, kept := c.hot.get(id)
-	c.mu.Unlock()
+	i, ok := c.entries.find(id)
 	if !ok {
+		c.mu.Unlock()
 		return nil, notExist(id)
 	}
-	if kept {
+	if body, kept := c.hot.get(id); kept {
+		c.mu.Unlock()
 		return body, nil
 	}
-	body, err := os.ReadFile(c.names.file(id))
-	if err != nil {
-		return nil, c.unreadable(id, err)
+	from, size := spot{c.entries.at[i].pack, c.entries.at[i].at}, int64(c.entries.at[i].size)
+	if from.pack != nil {
+		from.pack.users++
 	}
-	if objectid.Of(body) != id {
+	c.mu.Unlock()
+	var body []byte
+	var err error
+	if from.pack == nil {
+		body, err = os.ReadFile(c.names.file(id))
+	} else {
+		body, err = readPacked(from, size)
+		err = errors.Join(err, c.releasePack(from.pack))
+	}
+	switch {
+	case err == nil && objectid.Of(body) == id:
+	case from.pack != nil && (err == nil || errors.Is(err, io.EOF)):
+		return nil, c.putAside(id, from, body)
+	case err != nil:
+		return nil, c.unreadable(id, err)
+	default:
 		return nil, c.setAside(id)
 	}
 	c.mu.Lock()
@@ -270,6 +303,28 @@ func (c *Cache) setAside(id objectid.ID) error {
 	err := c.unlock()
 	aside := filepath.Join(c.dir, damagedDir, id.String())
 	err = errors.Join(err, os.MkdirAll(filepath.Dir(aside), 0o700), rename(c.names.file(id), aside))
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w: %s is damaged", ErrNotExist, id), err)
+	}
+	return fmt.Errorf("%w: %s was damaged before it was uploaded; what is left of it is %s", ErrNotExist, id, aside)
+}
+
+// putAside is setAside for what was read from a pack. The chunk need not be claimed.
+func (c *Cache) putAside(id objectid.ID, from spot, body []byte) error {
+	c.mu.Lock()
+	i, ok := c.entries.find(id)
+	if !ok || c.entries.at[i].pack != from.pack || c.entries.at[i].at != from.at {
+		c.mu.Unlock()
+		return notExist(id)
+	}
+	pinned := c.entries.at[i].pins > 0
+	c.forget(i)
+	err := c.unlock()
+	if !pinned {
+		return errors.Join(fmt.Errorf("%w: %s was damaged", ErrNotExist, id), err)
+	}
+	aside := filepath.Join(c.dir, damagedDir, id.String())
+	err = errors.Join(err, os.MkdirAll(filepath.Dir(aside), 0o700), os.WriteFile(aside, body, 0o600))
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w: %s is damaged", ErrNotExist, id), err)
 	}

@@ -21,7 +21,8 @@ import (
 type shard struct {
 	done atomic.Bool // without an error
 	mu   sync.Mutex  // held while the directory is read
-	// early holds the pins of Open until then. Guarded by Cache.mu.
+	// early holds the pins of Open until then, or until a pack has the chunk. Guarded
+	// by Cache.mu.
 	early map[objectid.ID]uint32
 }
 
@@ -43,6 +44,9 @@ func (s *shard) load(c *Cache, number byte) error {
 	if s.done.Load() {
 		return nil
 	}
+	if err := c.loadPacks(); err != nil {
+		return err
+	}
 	files, err := readShard(c.names.shards[number])
 	if err != nil {
 		return err
@@ -50,6 +54,9 @@ func (s *shard) load(c *Cache, number byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range files {
+		if _, packed := c.entries.find(f.id); packed {
+			continue // nobody makes both; the one that is known is as good
+		}
 		i := c.entries.add(f.id, f.size)
 		c.entries.at[i].used = f.used
 		c.bytes += int64(f.size)
@@ -144,6 +151,8 @@ func (c *Cache) touch(i int32) (renew bool) {
 	if e.pins == 0 {
 		c.entries.pushFront(i)
 	}
+	c.clock++
+	e.stamp = c.clock
 	now := uint32(time.Now().Unix())
 	if now <= e.used || now-e.used < uint32(freshEnough/time.Second) {
 		return false

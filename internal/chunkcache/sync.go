@@ -64,6 +64,7 @@ func (c *Cache) Sync(ids ...objectid.ID) error {
 type dirtyChunk struct {
 	id   objectid.ID
 	born uint32 // of its entry: one put again meanwhile is another
+	pack *pack  // which holds it, with one use for the sync; nil: a file of its own
 }
 
 // take adds id, which has an entry, to taken unless it is durable. c.mu is held.
@@ -73,7 +74,11 @@ func (c *Cache) take(taken []dirtyChunk, id objectid.ID) []dirtyChunk {
 	if c.entries.at[i].synced {
 		return taken
 	}
-	return append(taken, dirtyChunk{id, c.entries.at[i].born})
+	e := &c.entries.at[i]
+	if e.pack != nil {
+		e.pack.users++
+	}
+	return append(taken, dirtyChunk{id, e.born, e.pack})
 }
 
 // sync makes the files of taken durable and notes it. c.syncing is held.
@@ -81,9 +86,26 @@ func (c *Cache) sync(taken []dirtyChunk) error {
 	if len(taken) == 0 {
 		return nil
 	}
-	failed, err := c.syncFiles(taken)
+	uses := map[*pack]int{}
+	var files []dirtyChunk
+	for _, d := range taken {
+		if d.pack == nil {
+			files = append(files, d)
+		} else {
+			uses[d.pack]++
+		}
+	}
+	var errs []error
+	packs := map[*pack]error{} // those whose sync failed
+	for p := range uses {
+		if err := c.syncPack(p); err != nil {
+			packs[p] = err
+			errs = append(errs, err)
+		}
+	}
+	failed, err := c.syncFiles(files)
+	errs = append(errs, err)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, d := range taken {
 		i, ok := c.entries.find(d.id)
 		if !ok || c.entries.at[i].born != d.born {
@@ -91,8 +113,12 @@ func (c *Cache) sync(taken []dirtyChunk) error {
 		}
 		e := &c.entries.at[i]
 		cause, one := failed[d.id]
+		bad := err != nil && (failed == nil || one)
+		if d.pack != nil {
+			bad = packs[d.pack] != nil
+		}
 		switch {
-		case err == nil || failed != nil && !one:
+		case !bad:
 			e.synced = true
 		case errors.Is(cause, fs.ErrNotExist):
 			// Nothing is left to sync. The error below says so once.
@@ -100,8 +126,23 @@ func (c *Cache) sync(taken []dirtyChunk) error {
 			c.dirty[d.id] = struct{}{}
 		}
 	}
-	if err != nil {
+	c.mu.Unlock()
+	for p, n := range uses {
+		c.mu.Lock()
+		errs = append(errs, c.releasePackLocked(p, n))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sync the chunk cache: %w", err)
+	}
+	return nil
+}
+
+// syncDirs makes the names in some directories survive a power loss.
+func syncDirs(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -109,6 +150,9 @@ func (c *Cache) sync(taken []dirtyChunk) error {
 // syncFiles syncs the files of taken and their directories. failed tells which
 // files failed; when it is nil and err is not, all did.
 func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err error) {
+	if len(taken) == 0 {
+		return nil, nil
+	}
 	if len(taken) >= syncTogether {
 		if done, err := syncFileSystem(c.dir); done {
 			return nil, err
@@ -148,10 +192,8 @@ func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err
 			dirs = append(dirs, c.names.shards[n])
 		}
 	}
-	for _, dir := range dirs {
-		if cause := atomicfile.SyncDir(dir); cause != nil {
-			return nil, errors.Join(err, cause)
-		}
+	if cause := syncDirs(dirs...); cause != nil {
+		return nil, errors.Join(err, cause)
 	}
 	return failed, err
 }

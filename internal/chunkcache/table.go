@@ -4,15 +4,18 @@ import (
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
-// entry is what is known about one chunk file. Entries lie in one array and
+// entry is what is known about one chunk. Entries lie in one array and
 // name each other by their place in it, which keeps a million of them small.
 type entry struct {
 	id         objectid.ID
 	size       uint32
 	pins       uint32
 	used       uint32 // seconds since 1970 of the last use, to about freshEnough
+	stamp      uint32 // Cache.clock at the last use
 	born       uint32 // tells it from other entries that were at its place
 	prev, next int32  // in the list of age; 0 is its end
+	at         uint32 // where its bytes begin in pack
+	pack       *pack  // nil: it has a file of its own
 	listed     bool   // is in the list: not pinned, and its age is known
 	verified   bool   // its bytes are those of id
 	synced     bool   // survives a power loss
@@ -26,6 +29,14 @@ type table struct {
 	at   []entry
 	free []int32 // places not in use
 	born uint32  // counts entries made
+}
+
+// cost returns the bytes that the chunk takes on disk.
+func (e *entry) cost() int64 {
+	if e.pack != nil {
+		return recordSize(int64(e.size))
+	}
+	return int64(e.size)
 }
 
 func (t *table) init() {

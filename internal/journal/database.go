@@ -22,7 +22,10 @@ import (
 const (
 	// applicationID in the database's header says whose it is ("Pckt").
 	applicationID = 0x50636b74
-	schemaVersion = 1
+	// schemaVersion counts what an older Pocket would not understand, here and in the
+	// cache: since 2 small chunks lie in packs, and a Pocket that does not look there
+	// would take the pending ones for lost.
+	schemaVersion = 2
 
 	// Most transactions change one row in each of two tables. Small pages make
 	// them write half of what the default of 4096 does.
@@ -284,8 +287,13 @@ func (d *database) prepareFile() error {
 		return fmt.Errorf("%w: it is the database of another program", ErrDamaged)
 	case version > schemaVersion:
 		return fmt.Errorf("%w: version %d, this one reads up to %d; update pocket", ErrNewer, version, schemaVersion)
-	case version != schemaVersion:
+	case version < 1:
 		return fmt.Errorf("%w: it claims version %d, which never was", ErrDamaged, version)
+	case version < schemaVersion:
+		// The tables are the same.
+		if err := c.run(fmt.Sprintf("PRAGMA user_version=%d", schemaVersion)); err != nil {
+			return err
+		}
 	}
 	mode, err := c.value("PRAGMA journal_mode=WAL")
 	if err != nil {

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +24,7 @@ func edit(t *testing.T, path, sql string) {
 func TestNewerJournalIsLeftAlone(t *testing.T) {
 	path := newPath(t)
 	require.NoError(t, open(t, path, Options{}).Close())
-	edit(t, path, "PRAGMA user_version=2")
+	edit(t, path, fmt.Sprintf("PRAGMA user_version=%d", schemaVersion+1))
 	before, err := os.ReadFile(path)
 	require.NoError(t, err)
 	_, err = Open(path, Options{})
@@ -34,6 +35,26 @@ func TestNewerJournalIsLeftAlone(t *testing.T) {
 	after, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(before, after))
+}
+
+// A journal of version 1 is the same but for the number, which keeps a Pocket away that
+// does not look for chunks in packs.
+func TestJournalOfVersion1IsTakenOver(t *testing.T) {
+	path := newPath(t)
+	j := open(t, path, Options{})
+	require.NoError(t, j.Enqueue(entry(1, 1, Upload{Object: objectOf(1), Size: 1})).Wait())
+	require.NoError(t, j.Close())
+	edit(t, path, "PRAGMA user_version=1")
+	for range 2 {
+		j = open(t, path, Options{})
+		left := load(t, j)
+		require.Len(t, left.Entries, 1)
+		require.Len(t, left.Uploads, 1)
+		version, err := j.db.main.number("PRAGMA user_version")
+		require.NoError(t, err)
+		require.Equal(t, int64(schemaVersion), version)
+		require.NoError(t, j.Close())
+	}
 }
 
 func TestDamagedJournalIsReportedAndSetAside(t *testing.T) {
