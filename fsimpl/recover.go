@@ -98,15 +98,18 @@ func (fs *FS) loadAndImport(ctx context.Context, local *localIndex, entries []jo
 	if err != nil {
 		return merged, err
 	}
-	for _, e := range entries {
-		changes, err := fs.index.Import(e.Update)
-		if err != nil {
-			return merged, fmt.Errorf("journal %s: operations %d to %d of peer %016x: %w", fs.opts.State.Journal(), e.Start, e.End, e.Peer, err)
-		}
-		merged.Lost = append(merged.Lost, changes.Lost...)
-		merged.Orphans = append(merged.Orphans, changes.Orphans...)
+	updates := make([][]byte, len(entries))
+	for n, e := range entries {
+		updates[n] = e.Update
 	}
-	return merged, nil
+	changes, done, err := fs.index.ImportAll(updates...)
+	if err != nil && done < len(entries) {
+		e := entries[done]
+		return merged, fmt.Errorf("journal %s: operations %d to %d of peer %016x: %w", fs.opts.State.Journal(), e.Start, e.End, e.Peer, err)
+	}
+	merged.Lost = append(merged.Lost, changes.Lost...)
+	merged.Orphans = append(merged.Orphans, changes.Orphans...)
+	return merged, err
 }
 
 // firstBroken returns how many entries come before the first one that names a lost

@@ -318,6 +318,41 @@ func TestALossIsSeenWhenTheJournalIsReplayedLate(t *testing.T) {
 	require.Equal(t, "berta", c.Lost[0].Winner)
 }
 
+// What a journal holds is imported at once, with the same outcome.
+func TestSeveralImportsAtOnceReportWhatEachWould(t *testing.T) {
+	xs := devices(t, func(x *Index) { mk(t, x, "f"); mk(t, x, "g") }, "anna", "berta")
+	a, b := xs[0], xs[1]
+	base, err := b.Export(Span{1, 0, a.next})
+	require.NoError(t, err)
+	var updates [][]byte
+	for _, text := range []string{"one", "two", "three"} {
+		op := do(t, a, func(tx *Tx) error { return tx.SetContent(find2(tx, "f"), content(text)) })
+		updates = append(updates, op.Update)
+	}
+	setContent(t, b, "f", "x")
+	for range 4 {
+		setContent(t, b, "f", "berta")
+		setContent(t, b, "f", "berta again")
+	}
+	theirs, err := b.Export(Span{2, 0, b.next})
+	require.NoError(t, err)
+	again := testIndex(t, "anna", base, theirs)
+	c, done, err := again.ImportAll(updates...)
+	require.NoError(t, err)
+	require.Equal(t, 3, done)
+	require.Len(t, c.Lost, 1)
+	require.Equal(t, content("three"), c.Lost[0].Content)
+	require.Equal(t, a.Version()[1], again.Version()[1])
+
+	// What comes before a damaged one is there, and reported.
+	again = testIndex(t, "anna", base, theirs)
+	c, done, err = again.ImportAll(updates[0], updates[1][:10], updates[2])
+	require.ErrorIs(t, err, ErrUpdate)
+	require.Equal(t, 1, done)
+	require.Len(t, c.Lost, 1)
+	require.Equal(t, content("one"), c.Lost[0].Content)
+}
+
 func TestOrphansAreFoundAndRescued(t *testing.T) {
 	for name, c := range map[string]struct {
 		mine   func(t *testing.T, x *Index) // what this device does

@@ -16,30 +16,89 @@ import (
 // Errors: ErrUpdate; ErrNewerSchema when the merged document is of a newer
 // schema: reading goes on, changes are refused from then on.
 func (x *Index) Import(blob []byte) (Changes, error) {
+	changes, _, err := x.ImportAll(blob)
+	return changes, err
+}
+
+// ImportAll is Import for several, one after the other, as far as none fails; it
+// returns how many did not. It costs less than as many Imports: what competes with
+// what is found out once.
+func (x *Index) ImportAll(blobs ...[]byte) (Changes, int, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.failed != nil {
-		return Changes{}, x.failed
+		return Changes{}, 0, x.failed
 	}
 	before := x.doc.Version()
 	heads := x.doc.Frontiers()
-	status, err := x.doc.Import(blob)
-	if err != nil {
-		return Changes{}, fmt.Errorf("%w: %w", ErrUpdate, err)
+	sum := imported{applied: make(map[loro.PeerID]loro.Span), places: make(map[loro.TreeID]int)}
+	done := 0
+	var failed error
+	for ; done < len(blobs) && failed == nil; done++ {
+		status, err := x.doc.Import(blobs[done])
+		if err != nil {
+			failed = fmt.Errorf("%w: %w", ErrUpdate, err)
+			break
+		}
+		sum.add(status)
 	}
 	var changes Changes
-	changes.Pending = pendingSpans(status.Pending)
-	if status.Touched.All {
+	changes.Pending = pendingSpans(sum.pending)
+	if sum.all {
 		x.reread()
 	}
 	var refused error
-	if status.Touched.All || slices.Contains(status.Touched.Maps, rootMap) {
+	if sum.all || slices.Contains(sum.maps, rootMap) {
 		refused = x.rereadRoot()
 	}
-	touched := status.Touched.Nodes[treeName]
-	changes.Nodes = x.follow(touched)
-	x.conflicts(&changes, status.Applied, touched, before, heads)
-	return changes, refused
+	changes.Nodes = x.follow(sum.nodes)
+	x.conflicts(&changes, sum.applied, sum.nodes, before, heads)
+	return changes, done, cmp.Or(failed, refused)
+}
+
+// imported is what several imports did together.
+type imported struct {
+	applied, pending map[loro.PeerID]loro.Span
+	all              bool
+	maps             []string
+	nodes            []loro.NodeTouch
+	places           map[loro.TreeID]int // in nodes
+}
+
+func (m *imported) add(s loro.ImportStatus) {
+	for p, span := range s.Applied {
+		if was, ok := m.applied[p]; ok {
+			span = loro.Span{Start: min(was.Start, span.Start), End: max(was.End, span.End)}
+		}
+		m.applied[p] = span
+	}
+	// What waited is applied now, or waits still.
+	for p, span := range s.Pending {
+		if m.pending == nil {
+			m.pending = make(map[loro.PeerID]loro.Span)
+		}
+		if was, ok := m.pending[p]; ok {
+			span = loro.Span{Start: min(was.Start, span.Start), End: max(was.End, span.End)}
+		}
+		m.pending[p] = span
+	}
+	for p, span := range m.pending {
+		if m.applied[p].End >= span.End {
+			delete(m.pending, p)
+		}
+	}
+	m.all = m.all || s.Touched.All
+	m.maps = append(m.maps, s.Touched.Maps...)
+	for _, t := range s.Touched.Nodes[treeName] {
+		at, ok := m.places[t.Node]
+		if !ok {
+			m.places[t.Node] = len(m.nodes)
+			m.nodes = append(m.nodes, t)
+			continue
+		}
+		m.nodes[at].Moved = m.nodes[at].Moved || t.Moved
+		m.nodes[at].Meta = m.nodes[at].Meta || t.Meta
+	}
 }
 
 func pendingSpans(m map[loro.PeerID]loro.Span) []Span {

@@ -294,7 +294,11 @@ func TestDevicesConverge(t *testing.T) {
 					pass(t, actors[rng.IntN(len(actors))].Index, a.Index)
 				case 1: // some operation of another, perhaps before those it needs
 					if from := actors[rng.IntN(len(actors))]; len(from.ops) > 0 {
-						_, err := a.Import(from.ops[rng.IntN(len(from.ops))].Update)
+						some := make([][]byte, 1+rng.IntN(3))
+						for i := range some {
+							some[i] = from.ops[rng.IntN(len(from.ops))].Update
+						}
+						_, _, err := a.ImportAll(some...)
 						require.NoError(t, err)
 					}
 				default:
