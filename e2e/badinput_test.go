@@ -72,6 +72,8 @@ func TestMistakesInConfiguration(t *testing.T) {
 		{"wrong type", "[[mounts]]\nmount_path = 5\nstorage = \"memory\"\n", []string{"CONFIG:2:", "mount_path", "string"}},
 		{"no TOML", "[[mounts]]\nmount_path =\n", []string{"CONFIG:2:"}},
 		{"unknown backend", "[storages.s]\nbackend = \"S4\"\n" + memory, []string{"CONFIG:2:", "S4", "s3"}},
+		{"a cache smaller than a chunk", "[storages.s]\nbackend = \"dir\"\nchunk_size = \"16MiB\"\ncache_size = \"64MiB\"\n[storages.s.dir]\npath = \"/x\"\n" + memory, []string{"CONFIG:4:", "cache_size", "64MiB", "128MiB"}},
+		{"a cache of nothing", "[storages.s]\nbackend = \"dir\"\ncache_size = \"1MiB\"\n[storages.s.dir]\npath = \"/x\"\n" + memory, []string{"CONFIG:3:", "cache_size", "64MiB"}},
 		{"unknown mode", memory + "mode = \"synk\"\n", []string{"CONFIG:5:", "synk", "sync"}},
 		{"no mounts", "[storages.s]\nbackend = \"dir\"\n[storages.s.dir]\npath = \"/x\"\n", []string{"CONFIG", "mounts"}},
 		{"half a key", "[storages.s]\nbackend = \"s3\"\n[storages.s.s3]\nbucket = \"b\"\naccess_key_id = \"AKID\"\n" + memory, []string{"CONFIG:", "secret_access_key"}},

@@ -258,6 +258,16 @@ func (d *Dir) fill() error {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return unwritable(sub, err)
 		}
+		// That a directory is there does not say that it can be written; better told
+		// now than by the first program that writes.
+		probe := filepath.Join(sub, "writable")
+		err := os.WriteFile(probe, nil, 0o600)
+		if err == nil {
+			err = os.Remove(probe)
+		}
+		if err != nil {
+			return unwritable(sub, err)
+		}
 	}
 	return nil
 }
