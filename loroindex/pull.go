@@ -202,14 +202,21 @@ func (l *loading) fetch(want []Span) error {
 	return nil
 }
 
-// update imports one update object and checks that it held what its name says.
-func (l *loading) update(s Span, body []byte) error {
-	key := UpdateKey(s)
+// CheckUpdate returns an error when an update is damaged or does not hold the operations
+// of a span. It does not decode them.
+func CheckUpdate(s Span, body []byte) error {
 	meta, err := loro.Peek(body)
 	p := peerID(s.Peer)
 	if err == nil && (meta.Start[p] > s.Start || meta.End[p] < s.End) {
 		err = fmt.Errorf("it holds operations %d to %d of that peer", meta.Start[p], meta.End[p])
 	}
+	return err
+}
+
+// update imports one update object and checks that it held what its name says.
+func (l *loading) update(s Span, body []byte) error {
+	key := UpdateKey(s)
+	err := CheckUpdate(s, body)
 	if err == nil {
 		err = l.take(body)
 	}

@@ -53,6 +53,9 @@ type Options struct {
 	// it: then what failed is tried again. nil frees nothing. It may be called from
 	// any goroutine that commits, one call at a time, and must not call the journal.
 	MakeRoom func() bool
+	// Used says that the state directory was in use before: a database that is empty is
+	// damage then, and not a new one.
+	Used bool
 	// SyncDelay is how long after a commit the background sync begins; 0 means
 	// 500 ms.
 	SyncDelay time.Duration
@@ -113,6 +116,9 @@ type Journal struct {
 	opts Options
 	db   *database // has locks of its own
 
+	kept    string // see Kept
+	keptWhy error
+
 	// mu guards what follows. It is never held across a disk access.
 	mu       sync.Mutex
 	closed   bool
@@ -138,7 +144,6 @@ type Journal struct {
 	lastSeq  int64                  // number of the newest row of entries
 	meta     map[string][]byte      // queued changes included
 	found    extent                 // what was whole when the journal was opened
-	whole    extent                 // what is
 	judged   bool                   // what was found is
 
 	armed     bool        // timer is set
@@ -198,17 +203,23 @@ func Open(path string, opts Options) (*Journal, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	kept, why, err := examine(path, opts.Used)
+	if err != nil {
+		return nil, explainOpen(path, err)
+	}
 	db, err := openDatabase(path)
 	if err != nil {
 		return nil, explainOpen(path, err)
 	}
 	j := &Journal{
-		path: path,
-		opts: opts,
-		db:   db,
-		wake: make(chan struct{}, 1),
-		stop: make(chan struct{}),
-		done: make(chan struct{}),
+		kept:    kept,
+		keptWhy: why,
+		path:    path,
+		opts:    opts,
+		db:      db,
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
 	}
 	if err := j.recall(); err != nil {
 		return nil, explainOpen(path, errors.Join(err, db.close()))
@@ -227,7 +238,7 @@ func Open(path string, opts Options) (*Journal, error) {
 // acknowledged and not published is in there and nowhere else. The journal must
 // not be open.
 func SetAside(path string) (string, error) {
-	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	aside := asideName(path)
 	if err := os.Rename(path, aside); err != nil {
 		return "", fmt.Errorf("set the damaged journal aside: %w", err)
 	}

@@ -52,7 +52,6 @@ func (j *Journal) recall() error {
 		return err
 	}
 	j.found.decode(j.meta[metaWhole])
-	j.whole = j.found
 	// Rows that are gone are not numbered again: they would count as whole.
 	j.lastSeq, j.lastRow = max(j.lastSeq, j.found.seq), max(j.lastRow, j.found.row)
 	return nil

@@ -113,7 +113,7 @@ func (j *Journal) syncOnce() error {
 	}
 	j.mu.Lock()
 	reach := extent{seq: j.lastSeq, row: j.lastRow}
-	note := j.judged && reach != j.whole
+	note := j.judged
 	j.mu.Unlock()
 	// The chunks before the entries that name them.
 	if j.opts.BeforeSync != nil {
@@ -122,10 +122,8 @@ func (j *Journal) syncOnce() error {
 		}
 	}
 	// A full disk keeps nobody from the sync: then the next start looks at more.
-	if note && j.db.commit([]op{{other: &otherOp{key: metaWhole, value: reach.encode()}}}) == nil {
-		j.mu.Lock()
-		j.whole = reach
-		j.mu.Unlock()
+	if note {
+		_ = j.db.commit([]op{{other: &otherOp{key: metaWhole, value: reach.encode()}}})
 	}
 	if err := j.db.sync(); err != nil {
 		return explain(j.path, errors.Join(errors.New("sync"), err))
