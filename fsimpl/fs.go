@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -100,6 +101,7 @@ type FS struct {
 	bucket   *bucket
 	journal  *journal.Journal
 	cache    *chunkcache.Cache
+	cached   chan struct{} // closed when cache is open
 	staging  *staging.Area
 	fetch    *transfer.Fetcher
 	queue    *transfer.Queue
@@ -112,6 +114,7 @@ type FS struct {
 	ctx      context.Context    // of background work
 	work     sync.WaitGroup     // background work
 	counting sync.Once          // starts counting for Statfs
+	suspect  bool               // the journal was damaged: what it lists may not be all; as offline
 	offline  bool               // opened without the store; written before work starts
 
 	mu     sync.RWMutex
@@ -156,6 +159,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		opts: opts, log: opts.Log,
 		opened:  opts.Now().UnixMicro(),
 		inodes:  make(map[Node]*inode),
+		cached:  make(chan struct{}),
 		maxSize: maxFileSize(opts.ChunkSize),
 	}
 	fs.ctx, fs.stop = context.WithCancel(context.Background())
@@ -185,7 +189,7 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	}
 	local := &localIndex{journal: fs.journal, dir: state.Index()}
 	fs.bucket = &bucket{store: fs.opts.Store, local: local}
-	left, merged, err := fs.replay(ctx, local)
+	left, lost, merged, err := fs.replay(ctx, local)
 	if err != nil {
 		return err
 	}
@@ -194,9 +198,14 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	fs.left.expect(left.Uploads)
 	fs.queue = transfer.New(transfer.Options{
 		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal,
-		Publish: fs.publish, Idle: fs.foldUpdates,
+		Publish: fs.publish, Idle: fs.foldUpdates, Lost: fs.lost,
 		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
 	}, left.Entries, left.Uploads)
+	if len(lost) > 0 {
+		if err := fs.fallBack(ctx, lost); err != nil {
+			return err
+		}
+	}
 	return fs.keepLosers(merged)
 }
 
@@ -206,20 +215,33 @@ func (fs *FS) openCache(uploads []journal.Upload) (err error) {
 	for i, u := range uploads {
 		pinned[i] = u.Object
 	}
-	fs.cache, err = chunkcache.Open(fs.opts.State.Cache(), fs.opts.CacheSize, pinned)
+	if fs.cache, err = chunkcache.Open(fs.opts.State.Cache(), fs.opts.CacheSize, pinned); err == nil {
+		close(fs.cached)
+	}
 	return err
 }
 
-// openJournal opens the journal. One that is damaged is set aside, for nobody can
-// work with it and nothing in it can be trusted, and the user is told.
+// openJournal opens the journal. One that is damaged is set aside, what can be read of it
+// goes into a new one, and the user is told.
 func (fs *FS) openJournal(path string) (err error) {
 	options := journal.Options{
-		Now:        fs.opts.Now,
-		BeforeSync: func() error { return fs.cache.SyncDirty() },
-		MakeRoom:   fs.makeRoom,
-		SyncDelay:  fs.opts.SyncDelay,
+		Now: fs.opts.Now,
+		BeforeSync: func() error {
+			<-fs.cached // what a damaged journal held comes before
+			return fs.cache.SyncDirty()
+		},
+		MakeRoom:  fs.makeRoom,
+		SyncDelay: fs.opts.SyncDelay,
+		Used:      holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
 	}
 	fs.journal, err = journal.Open(path, options)
+	if err == nil {
+		if kept, why := fs.journal.Kept(); why != nil {
+			fs.suspect = true
+			fs.tell(fmt.Sprintf("journal %s: %v; a copy is kept as %s", path, why, kept))
+		}
+		return nil
+	}
 	if !errors.Is(err, journal.ErrDamaged) {
 		return err
 	}
@@ -227,15 +249,41 @@ func (fs *FS) openJournal(path string) (err error) {
 	if asideErr != nil {
 		return errors.Join(err, asideErr)
 	}
-	fs.log.Error("the journal is damaged and was set aside", "error", err, "kept as", aside)
-	fs.notices = append(fs.notices, fmt.Sprintf("%v; it is kept as %s, and what was not uploaded yet when it broke is only in there", err, aside))
-	fs.journal, err = journal.Open(path, options)
-	return err
+	damage := err
+	if fs.journal, err = journal.Open(path, options); err != nil {
+		return err
+	}
+	fs.suspect = true
+	saved, err := fs.journal.Salvage(fs.ctx, aside)
+	if err != nil {
+		return err
+	}
+	fs.tell(fmt.Sprintf("%v; it is kept as %s, and of what was not uploaded yet when it broke, %d changes could be read", damage, aside, saved))
+	return nil
+}
+
+// holdsFiles reports whether there is anything in a directory.
+func holdsFiles(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) > 0
+}
+
+// tell keeps a line for the user, and the log has it too.
+func (fs *FS) tell(line string) {
+	fs.log.Error(line)
+	fs.notices = append(fs.notices, line)
 }
 
 // makeRoom frees some of a full disk: what is in the store gives way to what is not. It
 // reports whether there was anything.
-func (fs *FS) makeRoom() bool { return fs.cache.MakeRoom(roomAtOnce) }
+func (fs *FS) makeRoom() bool {
+	select {
+	case <-fs.cached:
+		return fs.cache.MakeRoom(roomAtOnce)
+	default:
+		return false
+	}
+}
 
 // load opens the index from the store or, when that cannot be reached, from what
 // this machine knows of it. It returns what the store had beyond that.

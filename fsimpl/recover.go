@@ -1,82 +1,99 @@
 package fsimpl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
+	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/objstore"
 )
 
-// torn returns the objects that a power loss took: on the upload list, but neither in
-// the cache nor in the store. Only those are looked for whose chunks were not synced
-// with the journal for certain. A store that cannot be reached may have any of them.
-func (fs *FS) torn(ctx context.Context, left journal.Loaded) map[objectid.ID]bool {
+// missing returns the objects of the upload list that are neither in the cache nor in the
+// store: a power loss took them, or the list is damaged. Only chunks that were not synced
+// with the journal for certain are read. A store that cannot be reached may have any.
+func (fs *FS) missing(ctx context.Context, left journal.Loaded) map[objectid.ID]bool {
 	ctx, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
-	store := fs.retrying(fs.opts.OpenWait)
-	var lost map[objectid.ID]bool
-	for _, u := range left.Uploads[left.WholeUploads:] {
-		if _, err := fs.cache.Get(u.Object); err == nil {
+	lost := make(map[objectid.ID]bool)
+	for n := range left.Uploads {
+		u := &left.Uploads[n]
+		if size, ok := fs.cache.Size(u.Object); ok && size == u.Size && n < left.WholeUploads {
 			continue
 		}
-		body, err := store.Get(ctx, u.Object.Key(), max(u.Size, maxObject))
-		switch {
-		case err == nil && objectid.Of(body) == u.Object:
-			// It may be a manifest, which others are judged by; and it is pinned again.
-			if err := fs.cache.Put(u.Object, body, true); err != nil {
-				fs.log.Warn("a chunk cannot be kept", "object", u.Object, "error", err)
-			}
-		case err == nil, errors.Is(err, objstore.ErrNotExist):
-			if lost == nil {
-				lost = make(map[objectid.ID]bool)
-			}
-			lost[u.Object] = true
-		default:
+		if body, err := fs.cache.Get(u.Object); err == nil {
+			u.Size = int64(len(body))
+			continue
+		}
+		there, err := fs.inStore(ctx, u.Object)
+		if err != nil {
 			fs.log.Warn("a chunk is not on this machine, and the store cannot be asked for it", "object", u.Object, "error", err)
 			return lost
+		}
+		if !there {
+			lost[u.Object] = true
 		}
 	}
 	return lost
 }
 
+// inStore reports whether the store has an object. What it reads is kept in the cache and
+// pinned: it may be a manifest, by which others are judged.
+func (fs *FS) inStore(ctx context.Context, id objectid.ID) (bool, error) {
+	body, err := fs.retrying(fs.opts.OpenWait).Get(ctx, id.Key(), maxObject)
+	switch {
+	case errors.Is(err, objstore.ErrNotExist), err == nil && objectid.Of(body) != id:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	if err := fs.cache.Put(id, body, true); err != nil {
+		fs.log.Warn("a chunk cannot be kept", "object", id, "error", err)
+	}
+	return true, nil
+}
+
 // replay loads the index and does what the journal holds, as far as it is whole: the
 // state of this machine at some moment not earlier than a second before it lost power.
-func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loaded, merged loroindex.Changes, err error) {
+// It returns the objects that files lack all the same, because something was damaged.
+func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loaded, lost map[objectid.ID]bool, merged loroindex.Changes, err error) {
 	if left, err = fs.journal.Load(ctx); err != nil {
-		return left, merged, err
+		return left, nil, merged, err
 	}
 	if err := fs.openCache(left.Uploads); err != nil {
-		return left, merged, err
+		return left, nil, merged, err
 	}
-	lost := fs.torn(ctx, left)
+	lost = fs.missing(ctx, left)
+	if left.Entries, err = fs.readableEntries(left.Entries); err != nil {
+		return left, nil, merged, err
+	}
 	notices := len(fs.notices)
 	if merged, err = fs.loadAndImport(ctx, local, left.Entries); err != nil {
-		return left, merged, err
+		return left, nil, merged, err
 	}
-	if len(lost) == 0 {
-		return left, merged, fs.journal.Judge(ctx, len(left.Entries), nil)
+	if len(lost) == 0 && !fs.suspect {
+		return left, nil, merged, fs.journal.Judge(ctx, len(left.Entries), nil)
 	}
 	keep, needed, undone, err := fs.firstBroken(ctx, left, lost)
 	if err != nil {
-		return left, merged, err
+		return left, nil, merged, err
 	}
 	if keep < len(left.Entries) {
 		// The index takes nothing back: it is made anew.
 		fs.notices = fs.notices[:notices]
 		if merged, err = fs.loadAndImport(ctx, local, left.Entries[:keep]); err != nil {
-			return left, merged, err
+			return left, nil, merged, err
 		}
-		text := fmt.Sprintf("this machine stopped before the last %d changes were safe on its disk: they are undone, %s", len(left.Entries)-keep, undone)
-		fs.log.Error(text, "objects lost", len(lost))
-		fs.notices = append(fs.notices, text)
+		fs.tell(fmt.Sprintf("this machine stopped before the last %d changes were safe on its disk: they are undone, %s", len(left.Entries)-keep, undone))
 	}
 	var drop []objectid.ID
 	uploads := left.Uploads[:0]
@@ -86,10 +103,45 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 			fs.cache.Unpin(u.Object)
 		} else {
 			uploads = append(uploads, u)
+			needed[u.Object] = false
 		}
 	}
 	left.Entries, left.Uploads = left.Entries[:keep], uploads
-	return left, merged, fs.journal.Judge(ctx, keep, drop)
+	if err := fs.journal.Judge(ctx, keep, drop); err != nil {
+		return left, nil, merged, err
+	}
+	// What is needed and not listed was uploaded, or the list is damaged.
+	var unlisted []journal.Upload
+	for id, unknown := range needed {
+		if !unknown {
+			continue
+		}
+		if body, err := fs.cache.Get(id); err == nil && fs.cache.Pin(id) == nil {
+			unlisted = append(unlisted, journal.Upload{Object: id, Size: int64(len(body))})
+		} else if there, err := fs.inStore(ctx, id); err == nil && !there {
+			lost[id] = true
+		}
+	}
+	left.Uploads = append(left.Uploads, unlisted...)
+	return left, lost, merged, fs.journal.Enqueue(journal.Entry{Uploads: unlisted}).Wait()
+}
+
+// readableEntries returns the entries before the first one that is not what it says: the
+// later ones build on it. Where there is one, a copy of the journal is kept.
+func (fs *FS) readableEntries(entries []journal.Entry) ([]journal.Entry, error) {
+	for n, e := range entries {
+		err := loroindex.CheckUpdate(loroindex.Span{Peer: e.Peer, Start: e.Start, End: e.End}, e.Update)
+		if err == nil {
+			continue
+		}
+		kept, copyErr := fs.journal.CopyAside()
+		if copyErr != nil {
+			return nil, errors.Join(err, copyErr)
+		}
+		fs.tell(fmt.Sprintf("journal %s is damaged: %v; it is kept as %s, and the last %d changes are lost", fs.opts.State.Journal(), err, kept, len(entries)-n))
+		return entries[:n], nil
+	}
+	return entries, nil
 }
 
 // loadAndImport loads the index and imports journal entries.
@@ -202,4 +254,101 @@ func (fs *FS) objectsOf(ctx context.Context, c loroindex.Content) []objectid.ID 
 		}
 	}
 	return objects
+}
+
+// lost is the queue's Lost.
+func (fs *FS) lost(ctx context.Context, id objectid.ID) {
+	if err := fs.fallBack(ctx, map[objectid.ID]bool{id: true}); err != nil {
+		fs.log.Error("files whose content is lost could not be given an earlier one", "object", id, "error", err)
+	}
+}
+
+// fallBack gives files that need a lost object the newest earlier content that is still
+// there. A file without any keeps the one that is lost: reading it is an error, and a
+// file that looks empty would be a lie.
+func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool) error {
+	if err := fs.index.LoadAll(ctx); err != nil {
+		return err
+	}
+	writes := make(map[Node][]loroindex.Write)
+	for w, err := range fs.index.Writes() {
+		if err != nil {
+			return err
+		}
+		if w.Node != loroindex.NoNode {
+			writes[w.Node] = append(writes[w.Node], w)
+		}
+	}
+	var errs []error
+	for n, list := range writes {
+		e, err := fs.index.Stat(n)
+		if err != nil || e.Removed || !fs.lacks(ctx, e.Content, lost) {
+			continue
+		}
+		slices.SortFunc(list, func(a, b loroindex.Write) int { return cmp.Compare(b.Lamport, a.Lamport) })
+		path, _ := fs.index.Path(n)
+		var earlier loroindex.Content
+		var uploads []journal.Upload
+		whole := false
+		for _, w := range list {
+			if w.Content.Object == e.Object {
+				continue
+			}
+			if found, ok := fs.available(ctx, w.Content, uint64(e.Ino), lost); ok {
+				earlier, uploads, whole = w.Content, found, true
+				break
+			}
+		}
+		if !whole {
+			fs.tell(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded, and it had no other: it cannot be read; what is left of it is in %s",
+				path, fs.opts.State.Cache()))
+			continue
+		}
+		names := make(map[objectid.ID]bool)
+		for _, id := range fs.objectsOf(ctx, earlier) {
+			names[id] = true
+		}
+		err = fs.update(func(tx *loroindex.Tx) error { return tx.SetContent(n, earlier) }, func() transfer.Change {
+			return transfer.Change{Node: uint64(n), Objects: uploads, Replaces: true, Names: func(id objectid.ID) bool { return names[id] }}
+		})
+		if err != nil {
+			errs = append(errs, fs.fail("fall back", n, err))
+			continue
+		}
+		fs.tell(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded; it has that of %s again, %d bytes; what is left of the other is in %s",
+			path, time.UnixMicro(earlier.ModTime).Format(time.DateTime), earlier.Size, fs.opts.State.Cache()))
+	}
+	return errors.Join(errs...)
+}
+
+// lacks reports whether a content needs a lost object.
+func (fs *FS) lacks(ctx context.Context, c loroindex.Content, lost map[objectid.ID]bool) bool {
+	return slices.ContainsFunc(fs.objectsOf(ctx, c), func(id objectid.ID) bool { return lost[id] })
+}
+
+// available reports whether everything of a content is here or in the store, and returns
+// what of it is here, pinned, to be uploaded.
+func (fs *FS) available(ctx context.Context, c loroindex.Content, ino uint64, lost map[objectid.ID]bool) (uploads []journal.Upload, ok bool) {
+	for _, id := range fs.objectsOf(ctx, c) {
+		if lost[id] {
+			ok = false
+		} else if body, err := fs.cache.Get(id); err == nil {
+			ok = fs.cache.Pin(id) == nil
+			if ok {
+				uploads = append(uploads, journal.Upload{Object: id, Size: int64(len(body)), Node: ino})
+			}
+		} else {
+			ok, _ = fs.inStore(ctx, id)
+			if ok {
+				fs.cache.Unpin(id)
+			}
+		}
+		if !ok {
+			for _, u := range uploads {
+				fs.cache.Unpin(u.Object)
+			}
+			return nil, false
+		}
+	}
+	return uploads, true
 }

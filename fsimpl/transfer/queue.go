@@ -44,6 +44,10 @@ type Options struct {
 	// Publish writes the operations [start, end) of peer to the store and notes
 	// in the journal that they are there. It is called from one goroutine.
 	Publish func(ctx context.Context, peer uint64, start, end int32) error
+	// Lost, if set, is told of an object that is neither in the cache nor in the store,
+	// before operations that name it are published without it: what it adds then is
+	// published next. It is called concurrently.
+	Lost func(ctx context.Context, id objectid.ID)
 	// Idle, if set, is called from Publish's goroutine when nothing is left to do.
 	Idle    func(ctx context.Context)
 	Workers int  // uploads at once; 0: DefaultWorkers

@@ -28,9 +28,15 @@ func (q *Queue) uploadLoop(ctx context.Context) {
 		q.done.Add(1)
 		go func() {
 			defer q.done.Done()
-			if err := q.upload(ctx, o); ctx.Err() == nil {
-				q.finish(o, err)
+			err := q.upload(ctx, o)
+			if ctx.Err() != nil {
+				return
 			}
+			var lost *lostError
+			if errors.As(err, &lost) && q.opts.Lost != nil {
+				q.opts.Lost(ctx, o.id)
+			}
+			q.finish(o, err)
 		}()
 	}
 }
@@ -140,8 +146,7 @@ func (q *Queue) finish(o *object, err error) {
 		q.state.DoneBytes += o.size
 		q.worked()
 	case lost != nil:
-		// Holding back everything that came later would not bring it back:
-		// readers of this one file get an I/O error, and the log says why.
+		// Holding back everything that came later would not bring it back.
 		q.log.Error("content is lost", "object", o.id, "error", err)
 	default:
 		q.failed("upload of "+o.id.Key(), err)
