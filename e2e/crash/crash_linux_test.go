@@ -73,13 +73,32 @@ type trace struct {
 	events []event
 
 	begins, acks [][]int // of each writer's steps, as places in events
+	began        int     // before here the store got what it had at the start
 	made         int     // from here on the writers' directories are there
 	drains       []int   // everything acknowledged before was in the store
 	walSyncs     []int   // syncs of the journal's log
 }
 
-// record runs a workload on a disk that starts as the directory base, or empty.
-func record(t *testing.T, seed uint64, o orders, base string) *trace {
+// contents returns the objects of a store.
+func contents(t *testing.T, store *memstore.Store) map[string][]byte {
+	t.Helper()
+	objects := map[string][]byte{}
+	for info, err := range store.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := store.Get(t.Context(), info.Key, info.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects[info.Key] = body
+	}
+	return objects
+}
+
+// record runs a workload on a disk that starts as the directory base, or empty, with a
+// store that has objects.
+func record(t *testing.T, seed uint64, o orders, base string, objects map[string][]byte) *trace {
 	t.Helper()
 	srv, err := s3test.Start()
 	if err != nil {
@@ -95,7 +114,7 @@ func record(t *testing.T, seed uint64, o orders, base string) *trace {
 		return m, err
 	}}
 	for i, start := range o.Starts {
-		tr.plans = append(tr.plans, planned(o.Seed, uint64(i), start, o.Steps))
+		tr.plans = append(tr.plans, planned(o.Seed, uint64(i), asTree(start), o.Steps))
 	}
 	m := newImage()
 	next := uint64(rootNode + 1)
@@ -105,6 +124,12 @@ func record(t *testing.T, seed uint64, o orders, base string) *trace {
 		}
 	}
 	d := newDisk(m, next)
+	for key, body := range objects {
+		if err := srv.SetObject(key, body); err != nil {
+			t.Fatal(err)
+		}
+		d.note(event{verb: put, name: key, data: body})
+	}
 	behave := storeBehaviour(seed, o)
 	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		behave(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -168,7 +193,7 @@ func record(t *testing.T, seed uint64, o orders, base string) *trace {
 		t.Fatalf("seed %d: the workload fails: %v\n%s", seed, err, fails.String())
 	}
 	srv.Stop() // what is still on its way does not arrive
-	tr.events = d.events
+	tr.events, tr.began = d.events, len(objects)
 	tr.understand(t)
 	return tr
 }
@@ -177,9 +202,8 @@ func record(t *testing.T, seed uint64, o orders, base string) *trace {
 func storeBehaviour(seed uint64, o orders) s3test.Fault {
 	random := rand.New(rand.NewPCG(seed, 99))
 	pass := func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
-	fails := s3test.Chain(func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) })
 	var n atomic.Uint64
-	fails = s3test.When(func(*http.Request) bool { return rand.New(rand.NewPCG(seed, n.Add(1))).IntN(3) == 0 }, s3test.Answer(503, "SlowDown"))
+	fails := s3test.When(func(*http.Request) bool { return rand.New(rand.NewPCG(seed, n.Add(1))).IntN(3) == 0 }, s3test.Answer(503, "SlowDown"))
 	switch k := random.IntN(5); {
 	case k == 0 && !o.Drain && !o.Sync:
 		return s3test.On(s3test.PutObject, s3test.Answer(503, "SlowDown"))
@@ -261,15 +285,7 @@ func (tr *trace) bounds(writer, at int, powerLoss bool) (least, most int) {
 	if !powerLoss {
 		return acked, most
 	}
-	for n := acked; n > 0; n-- {
-		// The sync under way at the acknowledgement may have begun too early, and a
-		// checkpoint may sync the log once more: the third sync is of a round that
-		// began afterwards.
-		if before(tr.walSyncs, at)-before(tr.walSyncs, tr.acks[writer][n-1]) >= 3 {
-			least = n
-			break
-		}
-	}
+	least = tr.settled(writer, at)
 	for w, p := range tr.plans {
 		for n := before(tr.acks[w], at) - 1; n >= 0; n-- {
 			if !p.steps[n].sync {
@@ -283,6 +299,20 @@ func (tr *trace) bounds(writer, at int, powerLoss bool) (least, most int) {
 		}
 	}
 	return least, most
+}
+
+// settled returns how many of a writer's steps the background has made to survive a power
+// loss before event at.
+func (tr *trace) settled(writer, at int) int {
+	for n := before(tr.acks[writer], at); n > 0; n-- {
+		// The sync under way at the acknowledgement may have begun too early, and a
+		// checkpoint may sync the log once more: the third sync is of a round that
+		// began afterwards.
+		if before(tr.walSyncs, at)-before(tr.walSyncs, tr.acks[writer][n-1]) >= 3 {
+			return n
+		}
+	}
+	return 0
 }
 
 // stored returns how many of a writer's steps must be in the store before event at.
@@ -308,8 +338,7 @@ type cut struct {
 	seed  uint64
 }
 
-// stateOf opens the file system on a state directory, and closes it with what is left in
-// the journal.
+// openState opens the file system on a state directory. What it logs is returned with it.
 func openState(dir string, store *memstore.Store) (*fsimpl.FS, *statedir.Dir, *bytes.Buffer, error) {
 	state, err := statedir.Open(dir, stateName)
 	if err != nil {
@@ -414,7 +443,7 @@ func (tr *trace) check(dir string, c cut, store *memstore.Store) (trees []tree, 
 	}
 	defer leave(fs, state)
 	for _, notice := range fs.Notices() {
-		if strings.Contains(notice, "damaged") || !powerLoss {
+		if strings.Contains(notice, "damaged") || tr.orders.Fresh && !powerLoss {
 			return nil, fmt.Errorf("it says: %s", notice)
 		}
 	}
@@ -449,7 +478,7 @@ func (tr *trace) check(dir string, c cut, store *memstore.Store) (trees []tree, 
 // crashes chooses some.
 func (tr *trace) crashes(random *rand.Rand, n int) (cuts []cut) {
 	for range n {
-		c := cut{at: random.IntN(len(tr.events) + 1), seed: random.Uint64()}
+		c := cut{at: tr.began + random.IntN(len(tr.events)-tr.began+1), seed: random.Uint64()}
 		switch random.IntN(6) {
 		case 0, 1:
 			c.keeps = killed
@@ -466,9 +495,8 @@ func (tr *trace) crashes(random *rand.Rand, n int) (cuts []cut) {
 	return cuts
 }
 
-// try makes the crashes and checks what they leave. It returns how many failed, and one
-// of those that did not as the directory it left and the trees in it.
-func (tr *trace) try(t *testing.T, cuts []cut, workers int) (dir string, trees []tree) {
+// each makes the crashes and calls check with what each leaves, several at once.
+func (tr *trace) each(t *testing.T, cuts []cut, keep func(cut) keeps, check func(dir string, c cut, store *memstore.Store) error) {
 	t.Helper()
 	parent := memoryDir(t)
 	m, err := tr.start()
@@ -477,9 +505,9 @@ func (tr *trace) try(t *testing.T, cuts []cut, workers int) (dir string, trees [
 	}
 	var (
 		wg    sync.WaitGroup
-		slots = make(chan struct{}, workers)
-		mu    sync.Mutex // guards all below
-		fails int
+		slots = make(chan struct{}, 2)
+		mu    sync.Mutex
+		fails int // guarded by mu
 	)
 	objects := map[string][]byte{}
 	done := 0
@@ -491,9 +519,9 @@ func (tr *trace) try(t *testing.T, cuts []cut, workers int) (dir string, trees [
 				objects[e.name] = e.data
 			}
 		}
-		random := rand.New(rand.NewPCG(c.seed, 5))
+		c.keeps = keep(c)
 		left := filepath.Join(parent, fmt.Sprint(i))
-		if err := m.leave(left, "data", c.keeps, random); err != nil {
+		if err := m.leave(left, "data", c.keeps, rand.New(rand.NewPCG(c.seed, 5))); err != nil {
 			t.Fatal(err)
 		}
 		store := memstore.New()
@@ -505,32 +533,21 @@ func (tr *trace) try(t *testing.T, cuts []cut, workers int) (dir string, trees [
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			kept := filepath.Join(parent, fmt.Sprint(i, "-kept"))
-			keep := i == len(cuts)/2
-			if keep {
-				if err := os.CopyFS(kept, os.DirFS(left)); err != nil {
-					t.Error(err)
-				}
-			}
-			found, err := tr.check(left, c, store)
+			err := check(left, c, store)
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case err != nil:
+			if err != nil {
 				if fails++; fails <= 3 {
 					t.Errorf("seed %d, before event %d of %d (%s), %s: %v", tr.seed, c.at, len(tr.events), tr.eventAt(c.at), c.keeps, err)
 				}
-			case keep:
-				dir, trees = kept, found
 			}
 			os.RemoveAll(left)
 		})
 	}
 	wg.Wait()
 	if fails > 3 {
-		t.Errorf("seed %d: %d of %d crashes went wrong", tr.seed, fails, len(cuts))
+		t.Errorf("seed %d: %d of %d went wrong", tr.seed, fails, len(cuts))
 	}
-	return dir, trees
 }
 
 func (tr *trace) eventAt(at int) string {
@@ -545,7 +562,7 @@ func anyOrders(seed uint64) orders {
 	random := rand.New(rand.NewPCG(seed, 7))
 	o := orders{Seed: seed, Fresh: true, Steps: 20 + random.IntN(40), Rounds: 1 + random.IntN(3), Drain: random.IntN(2) == 0, Sync: random.IntN(4) == 0, CacheSize: 64 << 20}
 	for range 1 + random.IntN(3) {
-		o.Starts = append(o.Starts, tree{})
+		o.Starts = append(o.Starts, asBytes(tree{}))
 	}
 	return o
 }
@@ -558,9 +575,41 @@ func TestWhatWasPromisedSurvivesAnyCrash(t *testing.T) {
 	for n := range *traces {
 		seed := first + uint64(n)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			tr := record(t, seed, anyOrders(seed), "")
 			random := rand.New(rand.NewPCG(seed, 11))
-			tr.try(t, tr.crashes(random, *perEach), 2)
+			tr := record(t, seed, anyOrders(seed), "", nil)
+			cuts := tr.crashes(random, *perEach)
+			// The next start goes on from one of them, and is stopped as well.
+			next := cuts[random.IntN(len(cuts))]
+			var base string
+			var found []tree
+			var objects map[string][]byte
+			tr.each(t, cuts, func(c cut) keeps { return c.keeps }, func(dir string, c cut, store *memstore.Store) error {
+				if c == next && c.at > tr.made {
+					base = filepath.Join(memoryDir(t), "base")
+					if err := os.CopyFS(base, os.DirFS(dir)); err != nil {
+						return err
+					}
+					objects = contents(t, store)
+				}
+				trees, err := tr.check(dir, c, store)
+				if c == next {
+					found = trees
+				}
+				return err
+			})
+			if base == "" || t.Failed() || slices.ContainsFunc(found, func(f tree) bool { return f == nil }) {
+				return
+			}
+			o := anyOrders(seed)
+			o.Fresh, o.Seed, o.Starts = false, seed+1, nil
+			for _, f := range found {
+				o.Starts = append(o.Starts, asBytes(f))
+			}
+			tr = record(t, seed, o, base, objects)
+			tr.each(t, tr.crashes(random, *perEach/2), func(c cut) keeps { return c.keeps }, func(dir string, c cut, store *memstore.Store) error {
+				_, err := tr.check(dir, c, store)
+				return err
+			})
 		})
 	}
 }

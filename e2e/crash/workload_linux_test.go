@@ -228,15 +228,32 @@ func planned(seed, writer uint64, start tree, steps int) plan {
 type orders struct {
 	Dir       string // mount point of the disk
 	Seed      uint64
-	Starts    []tree // of each writer
-	Fresh     bool   // the writers' directories are to be made first
-	Steps     int    // of each writer
-	Rounds    int    // the file system is closed and opened again between them
-	Drain     bool   // wait for the store at the end of each round
-	Sync      bool   // sync mode
+	Starts    []map[string][]byte // of each writer; bytes, since contents are no text
+	Fresh     bool                // the writers' directories are to be made first
+	Steps     int                 // of each writer
+	Rounds    int                 // the file system is closed and opened again between them
+	Drain     bool                // wait for the store at the end of each round
+	Sync      bool                // sync mode
 	CacheSize int64
 
 	Endpoint, Bucket, KeyID, Secret string
+}
+
+// asBytes and asTree are for JSON.
+func asBytes(t tree) map[string][]byte {
+	m := make(map[string][]byte, len(t))
+	for path, content := range t {
+		m[path] = []byte(content)
+	}
+	return m
+}
+
+func asTree(m map[string][]byte) tree {
+	t := make(tree, len(m))
+	for path, content := range m {
+		t[path] = string(content)
+	}
+	return t
 }
 
 func writerName(n int) string { return fmt.Sprint("w", n) }
@@ -268,7 +285,7 @@ func work() error {
 	w := &worker{orders: o, marks: marks}
 	plans := make([]plan, len(o.Starts))
 	for i, start := range o.Starts {
-		plans[i] = planned(o.Seed, uint64(i), start, o.Steps)
+		plans[i] = planned(o.Seed, uint64(i), asTree(start), o.Steps)
 	}
 	for round := range o.Rounds {
 		if err := w.open(); err != nil {
@@ -442,24 +459,35 @@ func (w *worker) commit(p string, s step) error {
 
 // treesOf reads what the writers' directories hold: nil for one that is not there.
 func treesOf(fs *fsimpl.FS, writers int) ([]tree, error) {
-	trees := make([]tree, writers)
+	trees, unread, err := treesAndErrors(fs, writers)
+	return trees, errors.Join(append(unread, err)...)
+}
+
+// readable is treesOf without files that cannot be read, which are counted.
+func readable(fs *fsimpl.FS, writers int) (trees []tree, failed int, err error) {
+	trees, unread, err := treesAndErrors(fs, writers)
+	return trees, len(unread), err
+}
+
+func treesAndErrors(fs *fsimpl.FS, writers int) (trees []tree, unread []error, err error) {
+	trees = make([]tree, writers)
 	for i := range trees {
 		n, err := fs.Lookup(fsimpl.Root, writerName(i))
 		if fsimpl.KindOf(err) == fsimpl.NotExist && err != nil {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		trees[i] = make(tree)
-		if err := readTree(fs, n.Node, "", trees[i]); err != nil {
-			return nil, fmt.Errorf("writer %d: %w", i, err)
+		if err := readTree(fs, n.Node, "", trees[i], &unread); err != nil {
+			return nil, nil, fmt.Errorf("writer %d: %w", i, err)
 		}
 	}
-	return trees, nil
+	return trees, unread, nil
 }
 
-func readTree(fs *fsimpl.FS, n fsimpl.Node, prefix string, into tree) error {
+func readTree(fs *fsimpl.FS, n fsimpl.Node, prefix string, into tree, unread *[]error) error {
 	d, err := fs.OpenDir(n)
 	if err != nil {
 		return err
@@ -472,7 +500,7 @@ func readTree(fs *fsimpl.FS, n fsimpl.Node, prefix string, into tree) error {
 		name := prefix + e.Name
 		if a.Kind == loroindex.Dir {
 			into[name] = directory
-			if err := readTree(fs, e.Node, name+"/", into); err != nil {
+			if err := readTree(fs, e.Node, name+"/", into, unread); err != nil {
 				return err
 			}
 			continue
@@ -488,7 +516,8 @@ func readTree(fs *fsimpl.FS, n fsimpl.Node, prefix string, into tree) error {
 			err = fmt.Errorf("%d bytes of %d", body.Len(), a.Size)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			*unread = append(*unread, fmt.Errorf("%s: %w", name, err))
+			continue
 		}
 		into[name] = body.String()
 	}
