@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // Config is a whole configuration file, checked and resolved. It is not changed
@@ -55,7 +56,8 @@ const (
 	ModeSync     Mode = "sync"     // close and fsync wait for the bucket
 )
 
-// What applies where the file says nothing, and the bounds of what it may say, in bytes.
+// What applies where the file says nothing, and the bounds of what it may say; sizes are
+// in bytes.
 const (
 	DefaultMode = ModeBuffered
 
@@ -66,6 +68,10 @@ const (
 	DefaultCacheSize = 10 << 30
 	MinCacheSize     = 64 << 20
 	MaxCacheSize     = 1 << 50
+
+	DefaultReadWait = time.Minute
+	MinReadWait     = time.Second
+	MaxReadWait     = 24 * time.Hour
 
 	minChunks = 8 // a cache holds at least; fewer would be fetched over and over
 )
@@ -80,6 +86,8 @@ type Storage struct {
 	Mode      Mode  // DefaultMode when the file names none
 	ChunkSize int64 // bytes, MinChunkSize to MaxChunkSize
 	CacheSize int64 // bytes, MinCacheSize to MaxCacheSize, and at least 8 chunks
+
+	ReadWait time.Duration // how long a read waits for a store that does not answer, MinReadWait to MaxReadWait
 }
 
 // S3 says which bucket and as whom. When Credentials names a profile it is used;

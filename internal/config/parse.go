@@ -94,7 +94,7 @@ type storageSet struct {
 // without regard to letter case, as the Rust program did.
 const builtinMemory = "memory"
 
-var storageKeys = []string{"backend", "s3", "dir", "mode", "chunk_size", "cache_size"}
+var storageKeys = []string{"backend", "s3", "dir", "mode", "chunk_size", "cache_size", "read_wait"}
 
 // storages reads all [storages.NAME] tables.
 func (c *checker) storages(root *table) *storageSet {
@@ -152,7 +152,7 @@ func (set *storageSet) find(name string) (s Storage, known, ok bool) {
 		}
 	}
 	s = Storage{Name: builtinMemory, Backend: BackendMemory, Mode: DefaultMode,
-		ChunkSize: DefaultChunkSize, CacheSize: DefaultCacheSize}
+		ChunkSize: DefaultChunkSize, CacheSize: DefaultCacheSize, ReadWait: DefaultReadWait}
 	set.byName[builtinMemory] = s
 	return s, true, true
 }
@@ -171,6 +171,7 @@ func (c *checker) storage(all *table, name string) (s Storage, ok bool) {
 	s = Storage{Name: name, Mode: DefaultMode}
 	s.ChunkSize = t.size("chunk_size", DefaultChunkSize, MinChunkSize, MaxChunkSize)
 	s.CacheSize = t.size("cache_size", DefaultCacheSize, MinCacheSize, MaxCacheSize)
+	s.ReadWait = t.duration("read_wait", DefaultReadWait, MinReadWait, MaxReadWait)
 
 	if least := minChunks * s.ChunkSize; s.CacheSize < least {
 		t.wrong("cache_size", "%s holds fewer than %d chunks of %s: write at least %s",
