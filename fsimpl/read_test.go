@@ -265,6 +265,32 @@ func TestSiblingsAreFetchedAheadInTheOrderInWhichTheyAreRead(t *testing.T) {
 	}
 }
 
+func TestTreeThatIsReadThroughIsFetchedAheadFromEachFirstFile(t *testing.T) {
+	const dirs, files = 20, 8
+	rng := rand.New(rand.NewPCG(2, 2))
+	var bodies [dirs][files][]byte
+	store := written(t, 64<<10, func(m *machine) {
+		for d := range dirs {
+			_, err := m.Mkdir(root, fmt.Sprintf("%02d", d), 0o755, me)
+			require.NoError(t, err)
+			for n := range files {
+				bodies[d][n] = randomBytes(rng, 1000)
+				m.put(fmt.Sprintf("%02d/%d", d, n), bodies[d][n])
+			}
+		}
+	})
+	m := reader(t, store, 64<<10)
+	for d := range dirs - 1 {
+		for n := range files {
+			require.Equal(t, bodies[d][n], m.get(fmt.Sprintf("%02d/%d", d, n)))
+		}
+	}
+	require.Equal(t, bodies[dirs-1][0], m.get(fmt.Sprintf("%02d/0", dirs-1)))
+	for n := range files {
+		store.waitFor(t, objectid.Of(bodies[dirs-1][n]))
+	}
+}
+
 func TestDescribingFilesFetchesNothing(t *testing.T) {
 	store, names, _ := directory(t, 50)
 	m := reader(t, store, 64<<10)

@@ -27,21 +27,41 @@ const (
 	// was read in the directory, up to siblingMost.
 	siblingBytes = 256 << 10
 	siblingMost  = 16 << 20
+	// Where what was fetched ahead so far was read, as in a program that goes through a
+	// tree of directories, a directory's first file counts as a run of siblingTrust.
+	siblingTrust = 2
+	// siblingProof is how many files must have been fetched ahead to judge by, and
+	// siblingMemory after how many the older ones count half.
+	siblingProof  = 16
+	siblingMemory = 256
+)
+
+// The orders in which programs read a directory.
+const (
+	byListing = iota // tar, find, a program that goes through the listing
+	byName
+	byLetters // as ls and shells sort in most languages: both cases together
+	byInode   // GNU cp, and fts(3) in large directories, since disks like it
+	orderCount
 )
 
 // siblings has small files fetched ahead whose siblings are read one after the other,
 // in any of the orders in which programs read a directory. A file counts as read when its
 // bytes are asked for: opening or describing it does not.
 //
-// Nothing is guessed from one file. The window follows the length of the run of files
+// Nothing is guessed from one file, unless the guesses made elsewhere were right. The window follows the length of the run of files
 // read, so a reader that turns elsewhere leaves little behind, and what was fetched for
 // nobody stays on the account of its directory.
 type siblings struct {
 	fs   *FS
 	most int64 // bytes fetched ahead and not read, of one directory
 
-	mu   sync.Mutex
-	dirs []*siblingDir // the one used last is last; guarded by mu, as all in it
+	mu        sync.Mutex
+	dirs      []*siblingDir // the one used last is last; guarded by mu, as all in it
+	order     int           // which went best the last time; guarded by mu, as all below
+	direction int
+	guessed   int // files fetched ahead
+	right     int // of these, the ones that were read
 }
 
 // siblingDir is a directory in which files are read.
@@ -50,14 +70,14 @@ type siblingDir struct {
 	early   []Node // read before the orders were known
 	files   []Node // by place, which is the order of the listing
 	place   map[Node]int32
-	orders  [][]int32 // orders[o][rank] is a place
-	ranks   [][]int32 // ranks[o][place] is a rank
-	read    []bool    // by place
-	asked   []bool    // by place: was fetched ahead, or needs not be
+	orders  [orderCount][]int32 // orders[o][rank] is a place; nil: the same as an earlier order
+	ranks   [orderCount][]int32 // ranks[o][place] is a rank
+	read    []bool              // by place
+	asked   []bool              // by place: was fetched ahead, or needs not be
 	waiting map[int32]int64
 	ahead   int64 // bytes: the sum of waiting, what was fetched ahead and not read
 	sum     int64 // bytes of the files that were read
-	order   int   // which went best
+	count   int   // files that were read
 	strange int   // files read that are in no order: they are new
 }
 
@@ -74,7 +94,9 @@ func (s *siblings) note(parent, n Node, size int64) {
 		s.mu.Lock() // enough is on the way: later
 		for _, a := range ahead[i:] {
 			dir.asked[a.place] = false
-			dir.forget(a.place)
+			if dir.forget(a.place) {
+				s.guessed--
+			}
 		}
 		s.mu.Unlock()
 		return
@@ -98,7 +120,7 @@ func (s *siblings) next(parent, n Node, size int64) ([]sibling, *siblingDir) {
 			return nil, nil
 		}
 		d.early = append(d.early[max(0, len(d.early)-siblingReach):], n)
-		if len(d.early) < 2 {
+		if len(d.early) < 2 && !s.trusted() {
 			return nil, nil
 		}
 		listed := s.list(parent)
@@ -106,8 +128,9 @@ func (s *siblings) next(parent, n Node, size int64) ([]sibling, *siblingDir) {
 			return nil, nil
 		}
 		for _, early := range d.early {
-			if p, ok := listed.place[early]; ok {
+			if p, ok := listed.place[early]; ok && early != n {
 				listed.read[p], listed.asked[p] = true, true
+				listed.count++
 			}
 		}
 		d = listed
@@ -120,10 +143,13 @@ func (s *siblings) next(parent, n Node, size int64) ([]sibling, *siblingDir) {
 		}
 		return nil, nil
 	}
-	d.forget(p)
+	if d.forget(p) {
+		s.right++
+	}
 	if !d.read[p] {
 		d.read[p] = true
 		d.sum += size
+		d.count++
 	}
 	d.asked[p] = true
 	return s.window(d, p), d
@@ -171,26 +197,21 @@ func (s *siblings) list(n Node) *siblingDir {
 		d.place[entries[i].Node] = int32(i)
 		lower[i] = strings.ToLower(entries[i].Name)
 	}
-	d.addOrder(nil) // tar, find, a program that goes through the listing
-	d.addOrder(func(a, b int32) int { return strings.Compare(entries[a].Name, entries[b].Name) })
-	// How ls and shells sort in most languages: letters of both cases together.
-	d.addOrder(func(a, b int32) int { return cmp.Or(strings.Compare(lower[a], lower[b]), int(a-b)) })
-	// GNU cp, and fts(3) in large directories: inode numbers, since that is how
-	// disks like it.
-	d.addOrder(func(a, b int32) int { return cmp.Compare(entries[a].Ino, entries[b].Ino) })
+	d.sort(byListing, func(a, b int32) int { return int(a - b) })
+	d.sort(byName, func(a, b int32) int { return strings.Compare(entries[a].Name, entries[b].Name) })
+	d.sort(byLetters, func(a, b int32) int { return cmp.Or(strings.Compare(lower[a], lower[b]), int(a-b)) })
+	d.sort(byInode, func(a, b int32) int { return cmp.Compare(entries[a].Ino, entries[b].Ino) })
 	return d
 }
 
-// addOrder adds an order of the places, unless there is the same one.
-func (d *siblingDir) addOrder(compare func(a, b int32) int) {
+// sort fills in an order of the places, unless it is the same as an earlier one.
+func (d *siblingDir) sort(o int, compare func(a, b int32) int) {
 	order := make([]int32, len(d.files))
 	for i := range order {
 		order[i] = int32(i)
 	}
-	if compare != nil {
-		slices.SortFunc(order, compare)
-	}
-	for _, other := range d.orders {
+	slices.SortFunc(order, compare)
+	for _, other := range d.orders[:o] {
 		if slices.Equal(order, other) {
 			return
 		}
@@ -199,15 +220,23 @@ func (d *siblingDir) addOrder(compare func(a, b int32) int) {
 	for r, p := range order {
 		rank[p] = int32(r)
 	}
-	d.orders, d.ranks = append(d.orders, order), append(d.ranks, rank)
+	d.orders[o], d.ranks[o] = order, rank
 }
 
-// forget takes a file off the account of what was fetched ahead.
-func (d *siblingDir) forget(p int32) {
-	if size, ok := d.waiting[p]; ok {
+// forget takes a file off the account of what was fetched ahead, and reports whether it
+// was on it.
+func (d *siblingDir) forget(p int32) bool {
+	size, ok := d.waiting[p]
+	if ok {
 		delete(d.waiting, p)
 		d.ahead -= size
 	}
+	return ok
+}
+
+// trusted reports whether what was fetched ahead was read, by and large.
+func (s *siblings) trusted() bool {
+	return s.guessed >= siblingProof && s.right >= s.guessed*3/4
 }
 
 // run returns how long the run of files is that were read before place p in an order,
@@ -233,18 +262,28 @@ func (d *siblingDir) run(o int, p int32, direction int) int {
 // window returns what to fetch ahead now that the file at place p is read.
 func (s *siblings) window(d *siblingDir, p int32) (next []sibling) {
 	order, direction, run := 0, 1, 0
-	for i := range d.orders {
-		o := (d.order + i) % len(d.orders) // the one that went best wins a tie
+	for i := range orderCount {
+		o := (s.order + i) % orderCount // the one that went best wins a tie
+		if d.orders[o] == nil {
+			continue
+		}
 		for _, dir := range [2]int{1, -1} {
 			if r := d.run(o, p, dir); r > run {
 				order, direction, run = o, dir, r
 			}
 		}
 	}
-	if run == 0 {
+	switch {
+	case run > 0:
+		s.order, s.direction = order, direction
+	case d.count == 1 && s.trusted():
+		order, direction, run = s.order, s.direction, siblingTrust
+		if d.orders[order] == nil {
+			order = byListing
+		}
+	default:
 		return nil
 	}
-	d.order = order
 	places := d.orders[order]
 	budget := min(siblingBytes+d.sum, s.most)
 	left := min(siblingFactor*run, siblingWindow)
@@ -268,6 +307,9 @@ func (s *siblings) window(d *siblingDir, p int32) (next []sibling) {
 		d.asked[q] = true
 		d.waiting[q] = e.Size
 		d.ahead += e.Size
+		if s.guessed++; s.guessed > siblingMemory {
+			s.guessed, s.right = s.guessed/2, s.right/2
+		}
 		next = append(next, sibling{q, e.Content})
 	}
 	return next

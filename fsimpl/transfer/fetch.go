@@ -27,6 +27,12 @@ const (
 	// aheadMost bounds the objects that are fetched ahead of readers: fewer than the
 	// requests that a store makes at once, some of which are for readers.
 	aheadMost = 48
+	// heldMost bounds the bytes of objects that the cache does not take in. Without
+	// them every read of 128 KiB would fetch its chunk anew.
+	heldMost = 16 << 20
+	// verifyAbove is the size from which on comparing an object of the cache with its name
+	// takes so long that it is done before a sequential reader is there.
+	verifyAbove = 256 << 10
 )
 
 // Fetcher brings objects from the store into the cache. Its methods may be called
@@ -46,6 +52,13 @@ type Fetcher struct {
 	mu      sync.Mutex
 	closed  bool                    // no flight may begin; guarded by mu
 	flights map[objectid.ID]*flight // fetches under way, and those whose object is being put into the cache
+	held    []heldObject            // what the cache did not take in, the oldest first; guarded by mu
+}
+
+// heldObject is an object that is in memory alone.
+type heldObject struct {
+	id   objectid.ID
+	body []byte
 }
 
 // flight is one fetch that any number of callers wait for.
@@ -133,7 +146,11 @@ func (f *Fetcher) Begin(id objectid.ID, size int64) {
 // there or enough is being fetched ahead already. It does not wait. It reports whether
 // the object is there or on its way.
 func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
-	if f.cache.Has(id) || f.flying(id) {
+	if f.cache.Has(id) {
+		f.verify(id, size)
+		return true
+	}
+	if f.flying(id) {
 		return true
 	}
 	if f.outage.failing() || !f.ahead.TryAcquire(1) {
@@ -145,6 +162,26 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 		return false
 	}
 	return f.launch(id, size, weight)
+}
+
+// verify has the cache compare a large object with its name, as it does once in a
+// process, before a reader waits for that.
+func (f *Fetcher) verify(id objectid.ID, size int64) {
+	weight := min(max(size, 1), aheadMemory)
+	if size < verifyAbove || !f.aheadMemory.TryAcquire(weight) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		f.aheadMemory.Release(weight)
+		return
+	}
+	f.active.Go(func() {
+		defer f.aheadMemory.Release(weight)
+		var one [1]byte
+		_, _ = f.cache.ReadAt(id, one[:], 0) // the reader sees what is wrong with it
+	})
 }
 
 // PrefetchWait is Prefetch, and waits while enough is being fetched ahead already. It
@@ -207,6 +244,9 @@ func (f *Fetcher) begin(id objectid.ID, size int64, acquire func(int64) (func(),
 }
 
 func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) ([]byte, error) {
+	if body := f.holds(id); body != nil {
+		return body, nil
+	}
 	fl, _ := f.begin(id, size, f.acquireMemory)
 	if fl == nil {
 		return nil, context.Canceled
@@ -240,12 +280,40 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64
 		// reader from what was fetched.
 		if fl.kept = f.cache.Put(id, fl.body, false); fl.kept != nil {
 			f.log.Debug("the cache does not keep an object", "object", id, "error", fl.kept)
+			f.hold(id, fl.body)
 		}
 	}
 	close(fl.landed)
 	f.mu.Lock()
 	delete(f.flights, id)
 	f.mu.Unlock()
+}
+
+// hold keeps an object that the cache did not take in, in place of older ones.
+func (f *Fetcher) hold(id objectid.ID, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = append(f.held, heldObject{id, body})
+	sum := 0
+	for i := len(f.held) - 1; i >= 0; i-- {
+		if sum += len(f.held[i].body); sum > heldMost {
+			clear(f.held[:i+1])
+			f.held = f.held[i+1:]
+			break
+		}
+	}
+}
+
+// holds returns an object that is held, or nil.
+func (f *Fetcher) holds(id objectid.ID) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range f.held {
+		if h.id == id {
+			return h.body
+		}
+	}
+	return nil
 }
 
 // get reads an object and verifies it. One that arrives damaged is read once more:

@@ -109,6 +109,32 @@ func TestReadersHaveTheBytesBeforeTheCacheHas(t *testing.T) {
 	require.True(t, cache.Has(id))
 }
 
+// fullCache has no room.
+type fullCache struct{ *slowCache }
+
+func (fullCache) Put(objectid.ID, []byte, bool) error { return chunkcache.ErrFull }
+
+func TestObjectThatTheCacheHasNoRoomForIsNotFetchedForEveryRead(t *testing.T) {
+	store := newGatedStore()
+	id := store.object(t, "content")
+	f, cache := newFetcher(t, store, time.Minute)
+	f.cache = fullCache{cache}
+	require.ErrorIs(t, f.Keep(t.Context(), id, 7), chunkcache.ErrFull)
+	for range 5 {
+		got, err := read(t, f, id, 7)
+		require.NoError(t, err)
+		require.Equal(t, "content", got)
+	}
+	require.Len(t, store.asked, 1)
+	for n := range 20 { // more than is held
+		other := store.object(t, string(append(make([]byte, 1<<20), byte(n))))
+		require.ErrorIs(t, f.Keep(t.Context(), other, 1<<20), chunkcache.ErrFull)
+	}
+	_, err := read(t, f, id, 7)
+	require.NoError(t, err)
+	require.Len(t, store.asked, 1+20+1)
+}
+
 func TestReadersDoNotWaitBehindWhatIsFetchedAhead(t *testing.T) {
 	store := newGatedStore()
 	id := store.object(t, "wanted")
