@@ -265,6 +265,29 @@ func TestSiblingsAreFetchedAheadInTheOrderInWhichTheyAreRead(t *testing.T) {
 	}
 }
 
+func TestBeginningsOfLargeSiblingsAreFetchedAhead(t *testing.T) {
+	const chunk, files = 64 << 10, 8
+	rng := rand.New(rand.NewPCG(2, 3))
+	var bodies [files][]byte
+	store := written(t, chunk, func(m *machine) {
+		for n := range files {
+			bodies[n] = randomBytes(rng, 3*chunk)
+			m.put(fmt.Sprint(n), bodies[n])
+		}
+	})
+	m := reader(t, store, chunk)
+	for n := range 2 {
+		require.Equal(t, bodies[n], m.get(fmt.Sprint(n)))
+	}
+	store.waitFor(t, objectid.Of(bodies[2][:chunk]), objectid.Of(bodies[3][:chunk]))
+	m.stop()
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	for n := 2; n < files; n++ {
+		require.Zero(t, store.gets[objectid.Of(bodies[n][chunk:2*chunk]).Key()], "not the rest")
+	}
+}
+
 func TestTreeThatIsReadThroughIsFetchedAheadFromEachFirstFile(t *testing.T) {
 	const dirs, files = 20, 8
 	rng := rand.New(rand.NewPCG(2, 2))

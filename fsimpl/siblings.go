@@ -45,8 +45,8 @@ const (
 	orderCount
 )
 
-// siblings has small files fetched ahead whose siblings are read one after the other,
-// in any of the orders in which programs read a directory. A file counts as read when its
+// siblings has small files, and the beginnings of large ones, fetched ahead whose siblings are
+// read one after the other, in any of the orders in which programs read a directory. A file counts as read when its
 // bytes are asked for: opening or describing it does not.
 //
 // Nothing is guessed from one file, unless the guesses made elsewhere were right. The window follows the length of the run of files
@@ -88,7 +88,7 @@ func (s *siblings) note(parent, n Node, size int64) {
 	}
 	ahead, dir := s.next(parent, n, size)
 	for i, a := range ahead {
-		if s.fs.fetch.Prefetch(a.object.Object, a.object.Size) {
+		if s.fs.prefetch(&a.content) {
 			continue
 		}
 		s.mu.Lock() // enough is on the way: later
@@ -105,8 +105,27 @@ func (s *siblings) note(parent, n Node, size int64) {
 
 // sibling is a file to be fetched ahead.
 type sibling struct {
-	place  int32
-	object loroindex.Content
+	place   int32
+	content loroindex.Content
+}
+
+// prefetch begins to fetch the first bytes of a file, as Fetcher.Prefetch does.
+func (fs *FS) prefetch(c *loroindex.Content) bool {
+	if !c.Manifest {
+		return fs.fetch.Prefetch(c.Object, c.Size)
+	}
+	return fs.fetch.Prefetch(c.Object, manifestGuess) && fs.fetch.Prefetch(c.First, fs.opts.ChunkSize)
+}
+
+// beginning returns how many bytes prefetch fetches, and whether it knows what.
+func (fs *FS) beginning(e *loroindex.Entry) (int64, bool) {
+	switch {
+	case e.Removed || e.Object.IsZero():
+		return 0, false
+	case e.Manifest:
+		return min(e.Size, fs.opts.ChunkSize), !e.First.IsZero()
+	}
+	return e.Size, e.Size <= fs.opts.ChunkSize
 }
 
 // next notes the file and returns what to fetch ahead.
@@ -148,7 +167,7 @@ func (s *siblings) next(parent, n Node, size int64) ([]sibling, *siblingDir) {
 	}
 	if !d.read[p] {
 		d.read[p] = true
-		d.sum += size
+		d.sum += min(size, s.fs.opts.ChunkSize)
 		d.count++
 	}
 	d.asked[p] = true
@@ -297,16 +316,20 @@ func (s *siblings) window(d *siblingDir, p int32) (next []sibling) {
 			continue
 		}
 		e, err := s.fs.index.Stat(d.files[q])
-		if err != nil || e.Removed || e.Manifest || e.Object.IsZero() || e.Size > s.fs.opts.ChunkSize {
+		if err != nil {
+			continue
+		}
+		size, ok := s.fs.beginning(&e)
+		if !ok {
 			d.asked[q] = true
 			continue
 		}
-		if d.ahead+e.Size > budget {
+		if d.ahead+size > budget {
 			break
 		}
 		d.asked[q] = true
-		d.waiting[q] = e.Size
-		d.ahead += e.Size
+		d.waiting[q] = size
+		d.ahead += size
 		if s.guessed++; s.guessed > siblingMemory {
 			s.guessed, s.right = s.guessed/2, s.right/2
 		}

@@ -20,7 +20,7 @@ const (
 	// for, and aheadMemory those that nobody asked for yet: a reader does not wait
 	// behind guesses. 12.5 MB are under way on a link of 1 Gbit/s and 100 ms.
 	fetchMemory = 24 << 20
-	aheadMemory = 32 << 20
+	aheadMemory = 48 << 20
 	// objectMost is the size of the largest object that is read unless the caller
 	// expects a larger one: the largest chunk_size that can be configured.
 	objectMost = 64 << 20

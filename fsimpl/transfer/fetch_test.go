@@ -150,7 +150,7 @@ func TestReadersDoNotWaitBehindWhatIsFetchedAhead(t *testing.T) {
 	for f.Prefetch(objectid.Of(fmt.Append(nil, n)), 4<<20) {
 		n++
 	}
-	require.Equal(t, 8, n, "32 MiB are on the way")
+	require.Equal(t, 12, n, "48 MiB are on the way")
 	got, err := read(t, f, id, 6)
 	require.NoError(t, err)
 	require.Equal(t, "wanted", got)
