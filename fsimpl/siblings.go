@@ -12,9 +12,10 @@ import (
 const (
 	// siblingDirs is how many directories are watched at a time.
 	siblingDirs = 16
-	// siblingEntries is the size of the largest directory that is watched: putting its
-	// entries in order takes time and memory.
+	// siblingEntries is the size of the largest directory that is watched, and siblingSum
+	// bounds all together: putting entries in order takes time and memory.
 	siblingEntries = 1 << 15
+	siblingSum     = 1 << 16
 	// siblingFactor is how many files are fetched ahead for each one of a run, up to
 	// siblingWindow.
 	siblingFactor = 4
@@ -154,6 +155,14 @@ func (s *siblings) next(parent, n Node, size int64) ([]sibling, *siblingDir) {
 		}
 		d = listed
 		s.dirs[len(s.dirs)-1] = d
+		sum := 0
+		for _, other := range s.dirs {
+			sum += len(other.files)
+		}
+		for sum > siblingSum {
+			sum -= len(s.dirs[0].files)
+			s.dirs = slices.Delete(s.dirs, 0, 1)
+		}
 	}
 	p, known := d.place[n]
 	if !known {

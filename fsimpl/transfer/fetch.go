@@ -360,13 +360,13 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 // it asked until it does.
 func (f *Fetcher) failed(key string, begun time.Time, err error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return
-	}
-	if f.outage.begin(begun, err) {
-		f.log.Warn("the store does not answer; what is not on this machine cannot be read", "error", err)
+	began := !f.closed && f.outage.begin(begun, err)
+	if began {
 		f.active.Go(func() { f.probe(key) })
+	}
+	f.mu.Unlock()
+	if began {
+		f.log.Warn("the store does not answer; what is not on this machine cannot be read", "error", err)
 	}
 }
 

@@ -135,6 +135,35 @@ func TestObjectThatTheCacheHasNoRoomForIsNotFetchedForEveryRead(t *testing.T) {
 	require.Len(t, store.asked, 1+20+1)
 }
 
+// readCache notes what is read of it.
+type readCache struct {
+	*chunkcache.Cache
+	mu   sync.Mutex
+	read []objectid.ID // guarded by mu
+}
+
+func (c *readCache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
+	c.mu.Lock()
+	c.read = append(c.read, id)
+	c.mu.Unlock()
+	return c.Cache.ReadAt(id, p, off)
+}
+
+func TestLargeObjectOfAnEarlierProcessIsVerifiedAheadOfItsReader(t *testing.T) {
+	f, slow := newFetcher(t, newGatedStore(), time.Minute)
+	cache := &readCache{Cache: slow.Cache}
+	f.cache = cache
+	var ids []objectid.ID
+	for _, size := range []int{1 << 20, 1 << 10} {
+		body := make([]byte, size)
+		ids = append(ids, objectid.Of(body))
+		require.NoError(t, cache.Put(ids[len(ids)-1], body, false))
+		require.True(t, f.Prefetch(ids[len(ids)-1], int64(size)))
+	}
+	f.Close()
+	require.Equal(t, ids[:1], cache.read)
+}
+
 func TestReadersDoNotWaitBehindWhatIsFetchedAhead(t *testing.T) {
 	store := newGatedStore()
 	id := store.object(t, "wanted")
