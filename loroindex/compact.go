@@ -173,6 +173,9 @@ func (c *compacting) run() error {
 // check says whether what was read is an index that can be compacted.
 func (c *compacting) check() error {
 	if len(c.x.doc.Version()) == 0 {
+		if len(c.there) > 0 {
+			return fmt.Errorf("%w: what is below %s holds no operation", ErrNoIndex, ObjectPrefix)
+		}
 		if h, err := readHead(c.ctx, c.b); err != nil || h.there {
 			return cmp.Or(err, h.err, error(&KeyError{"read", HeadKey, fmt.Errorf("%w: it names %s, and there is nothing at all", ErrDamaged, ObjectKey(h.id))}))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex/loro"
 )
 
 // firstMap is the root map of an index of the first Pocket.
@@ -113,7 +114,7 @@ func (x *Index) isFirst() bool {
 		return false
 	}
 	for _, c := range x.doc.Roots() {
-		if c.Name == firstMap {
+		if c.Name == firstMap && c.Type == loro.TypeMap {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex/loro"
 	"github.com/stretchr/testify/require"
 )
@@ -79,4 +80,54 @@ func scribble(doc *loro.Doc, files loro.Tree, nodes *[]loro.TreeID, rng *rand.Ra
 	case 7:
 		_ = doc.Map(rootMap).Set([]string{keyInfo, keyContent, "other"}[rng.IntN(3)], values[rng.IntN(len(values))])
 	}
+}
+
+func TestADocumentOfSomethingElseIsRefused(t *testing.T) {
+	for what, fill := range map[string]func(doc *loro.Doc) error{
+		"no root of an index":         func(doc *loro.Doc) error { return doc.Map("settings").Set("theme", loro.String("dark")) },
+		"entries that are no files":   func(doc *loro.Doc) error { return doc.Map(firstMap).Set("monday", loro.String("shopping")) },
+		"a tree where entries belong": func(doc *loro.Doc) error { _, err := doc.Tree(firstMap).Create(loro.TreeRoot); return err },
+	} {
+		doc := loro.NewDoc(4001)
+		require.NoError(t, fill(doc))
+		doc.Commit()
+		body, err := doc.ExportSnapshot()
+		require.NoError(t, err)
+		b := shedOf(t, body)
+		before := b.clone()
+		_, err = Load(t.Context(), b, nil, Options{Device: "anna"})
+		require.ErrorIs(t, err, ErrForeign, what)
+		found, err := Verify(t.Context(), b, nil)
+		require.NoError(t, err)
+		require.NotEmpty(t, found.Faults, what)
+		require.ErrorIs(t, found.Faults[0].What, ErrForeign, what)
+		_, err = Compact(t.Context(), b, CompactOptions{})
+		require.Error(t, err, what)
+		require.Equal(t, before.objects, b.objects)
+	}
+}
+
+func TestADocumentInWhichNothingWasDoneIsAnEmptyIndex(t *testing.T) {
+	body, err := loro.NewDoc(4001).ExportSnapshot()
+	require.NoError(t, err)
+	b := shedOf(t, body)
+	before := b.clone()
+	require.True(t, load(t, b, nil, "anna").Fresh)
+	found, err := Verify(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Empty(t, found.Faults)
+	require.Equal(t, Stats{Complete: true}, func() Stats { require.NoError(t, found.Index.LoadAll(t.Context())); return found.Index.Stats() }())
+	_, err = Compact(t.Context(), b, CompactOptions{})
+	require.ErrorIs(t, err, ErrNoIndex)
+	require.Equal(t, before.objects, b.objects)
+}
+
+// shedOf is a bucket with one snapshot and the head.
+func shedOf(t *testing.T, snapshot []byte) *shed {
+	t.Helper()
+	s := newShed()
+	id := objectid.Of(snapshot)
+	require.NoError(t, s.Put(t.Context(), ObjectKey(id), snapshot))
+	require.NoError(t, s.Put(t.Context(), HeadKey, []byte(id.String())))
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -71,7 +72,9 @@ func (x *Index) migrate() error {
 	}
 	doc.SetCommitInfo(migrationDevice, nil)
 	m := migration{doc: doc, tree: doc.Tree(treeName), dirs: make(map[string]loro.TreeID)}
-	if err := m.run(); err != nil {
+	if err := m.run(); errors.Is(err, ErrForeign) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("migrate the index of the first Pocket: %w", err)
 	}
 	end := doc.Version()[peer]
@@ -128,10 +131,15 @@ func (m *migration) run() error {
 		return err
 	}
 	var entries []firstEntry
+	all := 0
 	for key, val := range m.doc.Map(firstMap).All() {
+		all++
 		if e := m.read(key, val); e.fields {
 			entries = append(entries, e)
 		}
+	}
+	if all > 0 && len(entries) == 0 {
+		return fmt.Errorf("%w: nothing in its %q is an entry of the first Pocket", ErrForeign, firstMap)
 	}
 	// Directories come before what is in them, whatever their names sort like.
 	slices.SortFunc(entries, func(a, b firstEntry) int {
