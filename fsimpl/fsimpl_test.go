@@ -866,3 +866,22 @@ func TestOneChangeOfALargeIndexUploadsNoSnapshot(t *testing.T) {
 	m.start()
 	require.Equal(t, "new", string(m.get("/one more")))
 }
+
+func TestAFileWhoseObjectTheIndexDoesNotNameIsNotZeros(t *testing.T) {
+	store := newFaultStore()
+	b := indexBucket{store.Store}
+	x, err := loroindex.New(loroindex.Options{Device: "before"})
+	require.NoError(t, err)
+	require.NoError(t, x.Update(func(tx *loroindex.Tx) error {
+		_, err := tx.Create(loroindex.Root, "lost", loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, loroindex.Content{Size: 9})
+		return err
+	}, nil))
+	_, err = x.Publish(t.Context(), b, loroindex.Span{Peer: x.Peer(), End: int32(x.Stats().Ops)})
+	require.NoError(t, err)
+
+	m := newMachine(t, store, 64<<10)
+	_, err = m.tryGet("/lost")
+	require.ErrorContains(t, err, "no object")
+	m.put("lost", []byte("written anew"))
+	require.Equal(t, "written anew", string(m.get("/lost")))
+}

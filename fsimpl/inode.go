@@ -2,6 +2,7 @@ package fsimpl
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
@@ -199,7 +200,8 @@ func (fs *FS) extentsOf(ctx context.Context, c loroindex.Content) (manifest.List
 	case c.Size <= 0:
 		return nil, nil
 	case c.Object.IsZero():
-		return manifest.Hole(c.Size), nil
+		// Whoever wrote this lost the content: it is not zeros.
+		return nil, &Error{Op: "read", Kind: IO, Err: fmt.Errorf("the index names no object that holds its %d bytes", c.Size)}
 	case !c.Manifest:
 		return manifest.List{{Length: c.Size, Object: c.Object}}, nil
 	}
