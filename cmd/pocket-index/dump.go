@@ -149,6 +149,10 @@ func attributes(bits uint32) string {
 	return "-"
 }
 
+// widestPath is how wide the column of paths becomes at most: one very long path would
+// move everything else out of sight. What is longer shifts the rest of its line.
+const widestPath = 80
+
 // printFiles prints the table. It goes through the index twice, since the table
 // of a million files should not be in memory.
 func (c *command) printFiles(x *loroindex.Index) error {
@@ -166,9 +170,10 @@ func (c *command) printFiles(x *loroindex.Index) error {
 	if err != nil {
 		return err
 	}
+	widths[0] = min(widths[0], widestPath)
 	line := func(cells [7]string) error {
 		for i, cell := range cells {
-			space := strings.Repeat(" ", widths[i]-term.Columns(cell))
+			space := strings.Repeat(" ", max(0, widths[i]-term.Columns(cell)))
 			switch {
 			case i == 2: // numbers to the right
 				c.out.WriteString(space + cell + "  ")

@@ -260,7 +260,8 @@ func snapshot(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o600))
 }
 
-// mkblob KIND FILE writes a Loro snapshot that is foreign or of a newer schema. A name that
+// mkblob KIND FILE writes a Loro snapshot that is foreign, of a newer schema, or of a file
+// with a long name beside one with a short one. A name that
 // ends in a slash is a store, which gets it as its head's.
 func mkblob(ts *testscript.TestScript, _ bool, args []string) {
 	doc := loro.NewDoc(1)
@@ -269,6 +270,13 @@ func mkblob(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(doc.Map("settings").Set("colour", loro.String("blue")))
 	case "newer":
 		ts.Check(doc.Map("pocket").Set("schema", loro.Int(3)))
+	case "long":
+		ts.Check(doc.Map("pocket").Set("schema", loro.Int(2)))
+		for _, name := range []string{"a", strings.Repeat("b", 200)} {
+			id, err := doc.Tree("files").Create(loro.TreeRoot)
+			ts.Check(err)
+			ts.Check(doc.Tree("files").Meta(id).Set("name", loro.String(name)))
+		}
 	default:
 		ts.Fatalf("mkblob %s: not known", args[0])
 	}
