@@ -1,9 +1,11 @@
-// Bench measures how fast a mount of Pocket is, beside a plain directory on the same disk.
+// Bench measures how fast a mount of Pocket is: beside other programs that mount a bucket,
+// on one S3 service behind a proxy that adds latency (package compare), or, with -folder,
+// on a store in a folder beside a plain directory on the same disk.
 //
-//	go run ./scripts/bench -pocket bin/pocket
-//	go run ./scripts/bench -pocket bin/pocket -only write,read -runs 5 -json
+//	go run ./scripts/bench -pocket bin/pocket -s3server bin/s3server -peers pocket,rclone -latency 20ms
+//	go run ./scripts/bench -pocket bin/pocket -folder -only write,read -runs 5 -json
 //
-// Each [target] runs each [row] in the same order, in directories of its own, and the
+// With -folder, each [target] runs each [row] in the same order, in directories of its own, and the
 // median of several runs is shown. A further program to compare with is one more target.
 // scripts/bench.sh builds what is needed and calls it.
 package main
@@ -29,15 +31,31 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	program := flags.String("pocket", "bin/pocket", "the pocket to measure")
 	parent := flags.String("dir", "", "where to work: a directory on the disk to measure (default: the system's temporary directory)")
-	runs := flags.Int("runs", 3, "how often each row is run; the median is shown")
-	only := flags.String("only", "", "rows to run, by parts of their names, separated by commas")
-	withHuge := flags.Bool("huge", false, "also write and read a file of 4 GiB")
+	runs := flags.Int("runs", 0, "how often each row is run; the median is shown (default 3 with -folder, else 1)")
+	folder := flags.Bool("folder", false, "measure Pocket on a store in a folder beside a plain directory, instead of comparing programs on S3")
+	only := flags.String("only", "", "with -folder, rows to run, by parts of their names, separated by commas")
+	withHuge := flags.Bool("huge", false, "with -folder, also write and read a file of 4 GiB")
 	asJSON := flags.Bool("json", false, "print JSON instead of a table")
+	comparison := defineComparison(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}
 		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "bench: %q is one argument too many\n", flags.Arg(0))
+		return 2
+	}
+	if !*folder {
+		if *only != "" || *withHuge {
+			fmt.Fprintln(stderr, "bench: -only and -huge need -folder; the comparison has -rows")
+			return 2
+		}
+		return comparison.run(*program, *parent, max(1, *runs), *asJSON, stdout, stderr)
+	}
+	if *runs < 1 {
+		*runs = 3
 	}
 	if *withHuge {
 		rows = append(rows, hugeRows...)
