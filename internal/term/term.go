@@ -2,7 +2,7 @@
 // and durations, tables, a progress line, and questions.
 //
 // Output that is not for a terminal never holds a carriage return or an escape sequence.
-// Escape sequences are not used at all: a line is rewritten with a carriage return and
+// Escape sequences are used by Screen alone: a line is rewritten with a carriage return and
 // spaces, which every console of Windows understands too.
 package term
 
