@@ -114,7 +114,7 @@ type object struct {
 	node      uint64 // the first file that has it
 	file      uint64 // the same as Change.Node; 0 when an earlier process left it
 	since     time.Time
-	users     int    // operations that want it
+	users     int // operations that want it
 	uploading bool
 	done      bool      // uploaded, or not wanted any more
 	after     time.Time // not before
