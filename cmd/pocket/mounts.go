@@ -18,6 +18,7 @@ import (
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/fsimpl/fusehost"
 	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/control"
 	"github.com/hamflx/pocket/internal/logfile"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/internal/term"
@@ -59,11 +60,29 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 		r.say("warning: %v", err)
 	}
 	defer log.Close()
-	r.log = log.Logger
+	r.log, r.config = log.Logger, cfg.File
 	r.log.Info("started", "version", version(), "config", cfg.File, "pid", os.Getpid())
-	code := r.run(cfg.Mounts, session.Options{
+	for _, m := range cfg.Mounts {
+		r.views = append(r.views, &view{config: m, state: control.Starting})
+	}
+	server, err := control.Listen(dataDir, control.About{PID: os.Getpid(), Version: version(), Config: cfg.File}, r, r.log)
+	if err != nil {
+		r.say("warning: %v", err)
+		r.log.Warn("no local socket", "error", err)
+	}
+	code := r.run(session.Options{
 		Stores: session.NewStores(config.CredentialsDir(cfg.File, env)), DataDir: dataDir, Log: r.log,
 	}, signals, stdin)
+	if server != nil {
+		// Those who asked for the end are told of it.
+		r.code = code
+		close(r.over)
+		patient, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := server.Close(patient); err != nil {
+			r.log.Warn("the local socket was not closed cleanly", "error", err)
+		}
+	}
 	r.log.Info("ended", "code", code)
 	return code
 }
@@ -84,18 +103,24 @@ func pressed(stdin io.Reader) <-chan struct{} {
 
 // runner holds the mounts of a process.
 type runner struct {
-	out *term.Progress // stderr; nothing else writes there
-	log *slog.Logger
+	out     *term.Progress // stderr; nothing else writes there
+	log     *slog.Logger
+	config  string // path of the configuration
+	started time.Time
 
 	ctx    context.Context // ends when what is not uploaded is to be left in the journal
 	giveUp context.CancelFunc
-	stop   chan struct{} // closed when all mounts are to end
+	stop   chan struct{}      // closed when all mounts are to end
+	told   chan time.Duration // somebody asks for the end, and how long to upload; 0: as long as it takes
+	over   chan struct{}      // closed when all mounts have ended, after code was set
+	code   int                // the exit code
 
 	starting sync.WaitGroup // mounts that are neither mounted nor have failed yet
 	mounted  atomic.Int64   // mounts that were mounted
 
 	mu     sync.Mutex
 	ending map[*session.Session]bool // sessions that upload what is left; guarded by mu
+	views  []*view                   // one for each mount, in their order; not changed after run begins
 }
 
 func newRunner(stderr io.Writer) *runner {
@@ -103,9 +128,12 @@ func newRunner(stderr io.Writer) *runner {
 		out: term.NewProgress(stderr, term.ProgressOptions{
 			Terminal: term.IsTerminal(stderr), Width: func() int { return term.Width(stderr) },
 		}),
-		log:    slog.New(slog.DiscardHandler),
-		stop:   make(chan struct{}),
-		ending: make(map[*session.Session]bool),
+		log:     slog.New(slog.DiscardHandler),
+		started: time.Now(),
+		stop:    make(chan struct{}),
+		told:    make(chan time.Duration),
+		over:    make(chan struct{}),
+		ending:  make(map[*session.Session]bool),
 	}
 	r.ctx, r.giveUp = context.WithCancel(context.Background())
 	return r
@@ -137,9 +165,9 @@ type outcome struct {
 // run mounts, holds the mounts until they have ended, and returns the exit code. The
 // first signal, or ENTER, ends them; the second one leaves what is not uploaded in the
 // journal; the third does not wait for anything.
-func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os.Signal, stdin io.Reader) int {
+func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reader) int {
 	defer r.giveUp()
-	r.starting.Add(len(mounts))
+	r.starting.Add(len(r.views))
 	if term.IsTerminal(stdin) {
 		go func() {
 			if r.starting.Wait(); r.mounted.Load() > 0 {
@@ -148,16 +176,16 @@ func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os
 		}()
 	}
 	enter := pressed(stdin)
-	outcomes := make(chan outcome, len(mounts))
-	for _, m := range mounts {
-		s, err := session.New(r.ctx, m, o)
+	outcomes := make(chan outcome, len(r.views))
+	for _, v := range r.views {
+		s, err := session.New(r.ctx, v.config, o)
 		go func() {
 			if err != nil {
 				r.starting.Done()
-				outcomes <- r.failed(m, err)
+				outcomes <- r.failed(v, err)
 				return
 			}
-			outcomes <- r.hold(s)
+			outcomes <- r.hold(v, s)
 		}()
 	}
 	ended := make(chan struct{})
@@ -179,7 +207,7 @@ func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os
 			r.giveUp()
 		}
 	}
-	for over := 0; over < len(mounts); {
+	for over := 0; over < len(r.views); {
 		select {
 		case one := <-outcomes:
 			over++
@@ -190,6 +218,15 @@ func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os
 			if tell(hurry(s)); told > 2 {
 				r.say("ended at once: what is not uploaded is in the journal, the next start uploads it")
 				return exitLeft
+			}
+		case uploadFor := <-r.told:
+			// It may be asked for several times, and hurries only those who say so.
+			switch {
+			case told == 0:
+				r.say("told to stop by pocket stop")
+				tell(uploadFor)
+			case uploadFor > 0:
+				time.AfterFunc(uploadFor, r.giveUp)
 			}
 		case <-enter:
 			r.log.Info("told to stop by ENTER")
@@ -207,7 +244,10 @@ func (r *runner) run(mounts []config.Mount, o session.Options, signals <-chan os
 }
 
 // hold mounts, waits until the mount is to end or has ended, and ends it.
-func (r *runner) hold(s *session.Session) outcome {
+func (r *runner) hold(v *view, s *session.Session) outcome {
+	r.mu.Lock()
+	v.session = s
+	r.mu.Unlock()
 	starting, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	go func() {
@@ -221,14 +261,16 @@ func (r *runner) hold(s *session.Session) outcome {
 		r.starting.Done()
 		if starting.Err() != nil {
 			r.log.Info("stopped before it was mounted", "mount", s.Mount.Name, "error", err)
+			r.set(v, control.Ended, nil)
 			return outcome{}
 		}
-		return r.failed(s.Mount, err)
+		return r.failed(v, err)
 	}
 	for _, notice := range s.Notices() {
 		r.say("%s: %s", s.Mount.Name, notice)
 	}
 	r.say("mounted %s at %s", s.Mount.Name, s.Mount.Path)
+	r.set(v, control.Mounted, nil)
 	r.mounted.Add(1)
 	r.starting.Done()
 	select {
@@ -236,22 +278,30 @@ func (r *runner) hold(s *session.Session) outcome {
 	case <-s.Ended():
 		r.say("%s was unmounted", s.Mount.Name)
 	}
+	r.set(v, control.Ending, nil)
 	r.setEnding(s, true)
 	err := s.Stop(r.ctx)
 	r.setEnding(s, false)
 	if err == nil {
+		r.set(v, control.Ended, nil)
 		return outcome{}
 	}
 	r.sayOf(s.Mount, err)
 	var left *fsimpl.LeftError
 	isLeft := errors.As(err, &left)
+	if isLeft {
+		r.set(v, control.Ended, err)
+	} else {
+		r.set(v, control.Failed, err)
+	}
 	return outcome{failed: !isLeft, left: isLeft}
 }
 
 // failed reports a mount that could not be mounted.
-func (r *runner) failed(m config.Mount, err error) outcome {
-	r.sayOf(m, err)
-	r.log.Error("cannot mount", "mount", m.Name, "error", err)
+func (r *runner) failed(v *view, err error) outcome {
+	r.set(v, control.Failed, err)
+	r.sayOf(v.config, err)
+	r.log.Error("cannot mount", "mount", v.config.Name, "error", err)
 	return outcome{failed: true}
 }
 

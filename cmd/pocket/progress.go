@@ -16,6 +16,12 @@ const (
 	progressTick  = 250 * time.Millisecond
 )
 
+// pending is what has been shown since mounts began to end.
+type pending struct {
+	since time.Time
+	told  map[*session.Session]bool // that its store cannot be reached
+}
+
 // showProgress shows how far the mounts that end are with what is left to upload, until
 // done is closed.
 func (r *runner) showProgress(done <-chan struct{}) {
@@ -48,22 +54,10 @@ func (r *runner) showProgress(done <-chan struct{}) {
 	}
 }
 
-// pending is what has been shown since mounts began to end.
-type pending struct {
-	since        time.Time
-	files, other int   // the most there was to upload
-	bytes        int64 // the same
-	told         map[*session.Session]bool
-}
-
+// showPending shows what all mounts together have left to upload.
 func (r *runner) showPending(p *pending, ending []*session.Session) {
-	var files, other int
-	var bytes int64
 	for _, s := range ending {
 		now := s.Progress()
-		files += now.Files
-		other += now.Changes
-		bytes += now.Bytes
 		if !now.Failing.IsZero() && !p.told[s] {
 			if p.told == nil {
 				p.told = make(map[*session.Session]bool)
@@ -72,12 +66,7 @@ func (r *runner) showPending(p *pending, ending []*session.Session) {
 			r.sayUnreachable(s, now)
 		}
 	}
-	p.files, p.other, p.bytes = max(p.files, files), max(p.other, other), max(p.bytes, bytes)
-	state := term.State{Verb: "uploading", Unit: "files", Done: p.files - files, Total: p.files, DoneBytes: p.bytes - bytes, TotalBytes: p.bytes}
-	if p.files == 0 {
-		state.Unit, state.Done, state.Total = "changes", p.other-other, p.other
-	}
-	if state.Total > 0 {
+	if state := stateOf("uploading", r.endProgress()); state.Total > 0 {
 		r.out.Set(state)
 	}
 }

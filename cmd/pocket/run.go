@@ -20,6 +20,9 @@ Usage:
     pocket [--config FILE] [--verbose]    mount all [[mounts]] of the configuration
     pocket config-s3 --bucket BUCKET      write a storage in a bucket into the
                                           configuration and keep its access key
+    pocket status [--watch] [--json]      tell how the running mounts do
+    pocket wait [--timeout TIME]          wait until all that is pending is in the store
+    pocket stop [--timeout TIME]          upload, unmount and end what is running
     pocket version                        print the version
 
 Options:
@@ -57,6 +60,7 @@ Exit codes:
     1  a mount failed, or could not end cleanly
     2  wrong usage or configuration; nothing was mounted
     3  stopped with changes left in the journal
+The other commands have their own: see pocket COMMAND --help.
 `
 
 // Exit codes; usage documents them.
@@ -67,10 +71,20 @@ const (
 	exitLeft   = 3
 )
 
+// commands are those with options of their own.
+var commands = map[string]func(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int{
+	"config-s3": configS3,
+	"status":    status,
+	"stop":      stop,
+	"wait":      wait,
+}
+
 // run is the command without the process around it.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int {
-	if len(args) > 0 && args[0] == "config-s3" {
-		return configS3(args[1:], stdin, stdout, stderr, env)
+	if len(args) > 0 {
+		if command, ok := commands[args[0]]; ok {
+			return command(args[1:], stdin, stdout, stderr, env)
+		}
 	}
 	flags := pflag.NewFlagSet("pocket", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -87,6 +101,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 		return wrong(stderr, "--config needs the name of a file")
 	}
 	switch command := flags.Arg(0); {
+	case commands[command] != nil:
+		return wrong(stderr, "write options after the command: pocket %s --config FILE", command)
 	case flags.NArg() > 1:
 		return wrong(stderr, "%q is one argument too many", flags.Arg(1))
 	case command == "":
