@@ -1,0 +1,450 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hamflx/pocket/internal/control"
+)
+
+// The exit codes of the commands that ask running processes.
+const (
+	exitNothing = 3
+	exitLate    = 4
+	exitRefused = 5
+)
+
+// ask runs a command of pocket to its end.
+func (m *machine) ask(args ...string) (code int, stdout, stderr string) {
+	m.t.Helper()
+	p := m.start(args...)
+	code = p.wait()
+	return code, p.stdout.text(), p.stderr.text()
+}
+
+// status returns what status --json says; of one process with one mount, that mount.
+func (m *machine) status(args ...string) (running []control.Status) {
+	m.t.Helper()
+	code, stdout, stderr := m.ask(append([]string{"status", "--json"}, args...)...)
+	var s struct{ Running []control.Status }
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil {
+		m.t.Fatalf("status --json: code %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	return s.Running
+}
+
+// waitStatus asks until the only mount is as it should be.
+func (m *machine) waitStatus(what string, ok func(control.Mount) bool) control.Mount {
+	m.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		mount := m.status()[0].Mounts[0]
+		if ok(mount) {
+			return mount
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("after %v status does not tell: %s: %+v", patience, what, mount)
+		}
+	}
+}
+
+// Status names what is pending and since when the store is away; wait gives up in time, and
+// ends when the store is back.
+func TestStatusAndWaitWhileStoreIsAway(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	p := m.up(b.storage("store"), mountTable("files", "store", `prefix = "sub/"`))
+	idle := m.waitStatus("reachable", func(s control.Mount) bool { return s.Store.State == control.Reachable })
+	if idle.Pending.Files != 0 || idle.Pending.Changes != 0 || idle.State != control.Mounted || idle.Path != p.at("files") {
+		t.Errorf("idle: %+v", idle)
+	}
+	if code, _, said := m.ask("wait"); code != exitOK || !strings.Contains(said, "all is in the store") {
+		t.Errorf("wait with nothing pending: code %d: %s", code, said)
+	}
+
+	b.Stop()
+	before := time.Now()
+	if err := os.Mkdir(p.at("files", "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12 {
+		if err := os.WriteFile(p.at("files", "dir", fmt.Sprintf("file %02d", i)), payload(uint64(i), 1000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open, err := os.Create(p.at("files", "open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if _, err := open.WriteString("not closed"); err != nil {
+		t.Fatal(err)
+	}
+	away := m.waitStatus("the store is away", func(s control.Mount) bool { return s.Store.State == control.Unreachable && s.Store.Since != nil })
+	if away.Store.Since.Before(before.Add(-time.Second)) || away.Store.Error == "" {
+		t.Errorf("store: %+v", away.Store)
+	}
+	if away.Pending.Files != 13 || away.Pending.Bytes < 12_000 || len(away.Pending.List) != 13 || away.OpenFiles != 1 {
+		t.Errorf("pending: %+v", away.Pending)
+	}
+	names := make(map[string]bool)
+	for i, f := range away.Pending.List {
+		names[f.Path] = true
+		if f.Since.Before(before.Add(-time.Second)) || f.Since.After(time.Now()) || i > 0 && f.Since.Before(away.Pending.List[i-1].Since) {
+			t.Errorf("age of %+v", f)
+		}
+	}
+	if !names["/dir/file 07"] || !names["/open"] {
+		t.Errorf("names: %v", names)
+	}
+	code, text, _ := m.ask("status")
+	for _, part := range []string{"files  mounted at " + p.at("files"), "s3://" + b.Bucket + "/sub/", "NOT REACHABLE for ", "13 files, ", "/dir/file 00\n", "... and 3 more\n"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("status has no %q:\n%s", part, text)
+		}
+	}
+	if code != exitOK || strings.Contains(text, "\x1b") || strings.Contains(text, b.SecretAccessKey) {
+		t.Errorf("code %d, text %q", code, text)
+	}
+	if code, _, said := m.ask("wait", "--timeout", "500ms"); code != exitLate || !strings.Contains(said, "the time is over: 13 files (") {
+		t.Errorf("wait --timeout: code %d: %s", code, said)
+	}
+
+	// Known again after kill -9, by name.
+	open.Close()
+	m.waitStatus("committed", func(s control.Mount) bool { return len(s.Pending.List) == 13 && !s.Pending.List[12].Open })
+	p.kill()
+	p = m.restart()
+	again := m.waitStatus("names are found", func(s control.Mount) bool { return s.Pending.Files == 13 && s.Pending.List[0].Path != "" })
+	if s := again.Pending.List[0].Since; s.Before(before.Add(-time.Second)) || s.After(away.Pending.List[12].Since.Add(time.Second)) {
+		t.Errorf("it is from %v", s)
+	}
+
+	waiting := m.start("wait", "--json")
+	if _, ok := waiting.stdout.wait(patience, func(line string) bool { return strings.Contains(line, `"failing"`) }); !ok {
+		t.Fatal("wait does not tell that the store is away")
+	}
+	if waiting.hasEnded() {
+		t.Fatal("wait has ended without the store")
+	}
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if code := waiting.wait(); code != exitOK {
+		t.Errorf("wait ended with %d", code)
+	}
+	lines := waiting.stdout.lines()
+	var last struct {
+		Done       bool
+		Code       *int
+		Files      int
+		TotalFiles int `json:"total_files"`
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || !last.Done || last.Code == nil || *last.Code != 0 || last.Files != 0 || last.TotalFiles != 13 {
+		t.Errorf("last line: %s", lines[len(lines)-1])
+	}
+	// It is there as wait says, without a stop.
+	p.kill()
+	q := newMachine(t).up(b.storage("store"), mountTable("files", "store", `prefix = "sub/"`))
+	if got := readFile(t, q.at("files", "open")); got != "not closed" {
+		t.Errorf("the other machine reads %q", got)
+	}
+	q.stop()
+}
+
+// What a program has written and not closed is waited for.
+func TestWaitCommitsOpenFiles(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	config := []string{dirStorage("store", newFolder(t)), mountTable("files", "store")}
+	p := m.up(config...)
+	f, err := os.Create(p.at("files", "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("a line\n"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, said := m.ask("wait", "--mount", "files"); code != exitOK {
+		t.Fatalf("code %d: %s", code, said)
+	}
+	q := newMachine(t).up(config...)
+	if got := readFile(t, q.at("files", "log")); got != "a line\n" {
+		t.Errorf("the other machine reads %q", got)
+	}
+	q.stop()
+	f.Close()
+	p.stop()
+}
+
+// A store that refuses ends a wait, which could last for ever.
+func TestWaitEndsWhenStoreRefuses(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	folder := newFolder(t)
+	p := m.up(dirStorage("store", folder), mountTable("files", "store"))
+	if code, _, said := m.ask("wait"); code != exitOK {
+		t.Fatalf("code %d: %s", code, said)
+	}
+	if err := os.Rename(folder, folder+" away"); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, p.at("files", "file"), "text")
+	code, _, said := m.ask("wait")
+	if code != exitRefused || !strings.Contains(said, "the store refuses: ") {
+		t.Errorf("code %d: %s", code, said)
+	}
+	if _, text, _ := m.ask("status"); !strings.Contains(text, "NOT USABLE") {
+		t.Errorf("status:\n%s", text)
+	}
+	if err := os.Rename(folder+" away", folder); err != nil {
+		t.Fatal(err)
+	}
+	// Who waits makes it try at once, not when its pause is over.
+	if code, _, said := m.ask("wait"); code != exitOK {
+		t.Errorf("code %d: %s", code, said)
+	}
+	p.stop()
+}
+
+// Processes with different configurations are found together and told apart; one that was
+// killed is not there any more.
+func TestStatusOfSeveralProcesses(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	configs := make([]string, 2)
+	processes := make([]*process, 2)
+	for i, name := range []string{"one", "two"} {
+		configs[i] = m.path(name + ".toml")
+		writeFile(t, configs[i], mountTable(name, "memory"))
+		processes[i] = m.start("--config", configs[i])
+		processes[i].waitMounted(name)
+	}
+	if _, text, _ := m.ask("status"); !strings.Contains(text, "one  mounted at ") || !strings.Contains(text, "\n\ntwo  mounted at ") {
+		t.Errorf("status:\n%s", text)
+	}
+	if got := m.status("--config", configs[1]); len(got) != 1 || got[0].PID != processes[1].cmd.Process.Pid {
+		t.Errorf("by configuration: %+v", got)
+	}
+	if got := m.status("--mount", "one"); len(got) != 1 || got[0].Config != configs[0] {
+		t.Errorf("by mount: %+v", got)
+	}
+	left := func() []string {
+		records, err := filepath.Glob(m.data("run", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return records
+	}
+	for _, path := range left() {
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+	}
+	if info, err := os.Stat(m.data("run")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("run: %v %v", info, err)
+	}
+	processes[0].kill()
+	if len(left()) < 3 {
+		t.Errorf("a killed process leaves %v", left())
+	}
+	if got := m.status(); len(got) != 1 || got[0].PID != processes[1].cmd.Process.Pid {
+		t.Errorf("after a kill: %+v", got)
+	}
+	if code, _, said := m.ask("stop"); code != exitOK || !strings.Contains(said, "stopped; all is in the store") {
+		t.Errorf("stop: code %d: %s", code, said)
+	}
+	processes[1].expectEnd2(exitOK, "two")
+	if code, _, said := m.ask("status"); code != exitNothing || !strings.Contains(said, "nothing is mounted: start it with: pocket\n") {
+		t.Errorf("after the end: code %d: %s", code, said)
+	}
+	if got := left(); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+}
+
+// expectEnd2 is expectEnd on a machine where another process was killed: its mount may be
+// there.
+func (p *process) expectEnd2(code int, mount string) {
+	p.m.t.Helper()
+	if got := p.wait(); got != code {
+		p.m.t.Fatalf("pocket ended with code %d, not %d:\n%s", got, code, indent(p.said()))
+	}
+	for _, left := range mountsBelow(p.m.home()) {
+		if left == p.at(mount) {
+			p.m.t.Fatalf("pocket has ended and left mounted: %v", left)
+		}
+	}
+}
+
+// A mount that failed is told with its error beside those that work.
+func TestStatusOfMountThatFailed(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	m.configure(mountTable("good", "memory"), dirStorage("gone", m.path("no", "folder")), mountTable("bad", "gone"))
+	p := m.start()
+	p.waitMounted("good")
+	p.waitSaid("pocket: bad: ")
+	code, text, _ := m.ask("status")
+	if code != exitError || !strings.Contains(text, "bad  not mounted at "+p.at("bad")+": failed\n  error    ") || !strings.Contains(text, "good  mounted at ") {
+		t.Errorf("code %d:\n%s", code, text)
+	}
+	if code, _, said := m.ask("wait", "--mount", "bad"); code != exitNothing || said == "" {
+		t.Errorf("wait for it: code %d: %s", code, said)
+	}
+	p.interrupt()
+	p.expectEnd(exitError)
+}
+
+// stop --timeout leaves what cannot be uploaded in the journal; the process has ended when
+// it returns.
+func TestStopLeavesTheRestAfterItsTime(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	p := m.up(b.storage("store"), mountTable("files", "store"))
+	b.Stop()
+	writeFile(t, p.at("files", "file"), "text")
+	code, _, said := m.ask("stop", "--timeout", "1s")
+	if code != exitLate || !strings.Contains(said, "changes are left in the journal") {
+		t.Errorf("code %d: %s", code, said)
+	}
+	p.expectEnd(exitLeft)
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	p = m.restart()
+	if got := readFile(t, p.at("files", "file")); got != "text" {
+		t.Errorf("it is %q", got)
+	}
+	p.stop()
+}
+
+// A data directory that is too deep for a socket is no obstacle.
+func TestStatusWithLongDataDirectory(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	m.env = append(m.env, "XDG_DATA_HOME="+m.path(strings.Repeat("d", 120)))
+	m.configure(mountTable("files", "memory"))
+	p := m.restart()
+	if got := m.status(); len(got) != 1 || got[0].Mounts[0].State != control.Mounted {
+		t.Errorf("status: %+v", got)
+	}
+	if code, _, said := m.ask("stop"); code != exitOK {
+		t.Errorf("stop: %d %s", code, said)
+	}
+	p.expectEnd(exitOK)
+}
+
+// On a terminal --watch takes the screen, follows its size, and gives it back at q.
+func TestWatchOnTerminal(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	p := m.up(mountTable("files", "memory"))
+	for _, key := range []string{"q", "\x03"} {
+		master, slave := openTerminal(t)
+		cmd := m.command("status", "--watch")
+		cmd.Env = append(cmd.Env, "TERM=xterm")
+		ownTerminal(cmd, slave)
+		w := m.startCommand(cmd)
+		slave.Close()
+		var shown transcript
+		go func() {
+			buffer := make([]byte, 4096)
+			for {
+				n, err := master.Read(buffer)
+				shown.Write(buffer[:n])
+				if err != nil {
+					shown.close()
+					return
+				}
+			}
+		}()
+		for range 2 { // two pictures
+			if _, ok := shown.wait(patience, func(line string) bool { return strings.Contains(line, "mounted at ") }); !ok {
+				t.Fatalf("nothing is shown: %q", shown.text())
+			}
+		}
+		write(t, master, key)
+		if code := w.wait(); code != exitOK {
+			t.Errorf("it ended with %d", code)
+		}
+		if _, ok := shown.wait(patience, func(line string) bool { return false }); ok {
+			t.Fatal("the terminal is not closed")
+		}
+		text := shown.text()
+		if !strings.HasPrefix(text, "\x1b[?1049h") || !strings.Contains(text, "\x1b[?25h\x1b[?1049l") {
+			t.Errorf("the screen is not given back: %q", text)
+		}
+	}
+	p.stop()
+}
+
+// Elsewhere --watch writes blocks, until it is interrupted.
+func TestWatchInPipe(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	p := m.up(mountTable("files", "memory"))
+	for _, args := range [][]string{{"status", "--watch"}, {"status", "--watch", "--json"}} {
+		w := m.start(args...)
+		seen := 0
+		if _, ok := w.stdout.wait(patience, func(line string) bool {
+			if strings.Contains(line, "mounted at ") || strings.Contains(line, `"state":"mounted"`) {
+				seen++
+			}
+			return seen == 2
+		}); !ok {
+			t.Fatalf("%v wrote %q", args, w.stdout.text())
+		}
+		w.interrupt()
+		if code := w.wait(); code != exitOK {
+			t.Errorf("%v ended with %d", args, code)
+		}
+		if strings.Contains(w.stdout.text(), "\x1b") {
+			t.Error("escapes in a pipe")
+		}
+	}
+	p.stop()
+}
+
+// A process that is stopped by its shell does not answer: that is an error, in time.
+func TestStatusOfProcessThatDoesNotAnswer(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	p := m.up(mountTable("files", "memory"))
+	if said, err := exec.Command("kill", "-STOP", fmt.Sprint(p.cmd.Process.Pid)).CombinedOutput(); err != nil {
+		t.Fatal(err, string(said))
+	}
+	code, _, said := m.ask("status")
+	if code != exitError || !strings.Contains(said, fmt.Sprintf("process %d does not answer", p.cmd.Process.Pid)) {
+		t.Errorf("code %d: %s", code, said)
+	}
+	if said, err := exec.Command("kill", "-CONT", fmt.Sprint(p.cmd.Process.Pid)).CombinedOutput(); err != nil {
+		t.Fatal(err, string(said))
+	}
+	p.stop()
+}
