@@ -194,7 +194,7 @@ func TestNonsenseDoesNotHarm(t *testing.T) {
 		"POST /v1/wait HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nshort",
 	} {
 		c := dialed(t, dir)
-		io.WriteString(c, say) // the other side may hang up before it has read all
+		io.WriteString(c, say)                                                       // the other side may hang up before it has read all
 		if !strings.Contains(say, "\n") || strings.Contains(say, "Content-Length") { // more is waited for
 			c.Close()
 			continue
