@@ -4,8 +4,10 @@ package loro
 // stored per operation, node or register. Interned entries are never removed.
 
 type peerTable struct {
-	list []PeerID
-	idx  map[PeerID]uint32
+	list   []PeerID
+	idx    map[PeerID]uint32
+	frozen bool // nothing is added: what would be sets missed
+	missed bool
 }
 
 func (t *peerTable) find(p PeerID) (uint32, bool) {
@@ -16,6 +18,10 @@ func (t *peerTable) find(p PeerID) (uint32, bool) {
 func (t *peerTable) intern(p PeerID) uint32 {
 	if i, ok := t.idx[p]; ok {
 		return i
+	}
+	if t.frozen {
+		t.missed = true
+		return 0
 	}
 	if t.idx == nil {
 		t.idx = make(map[PeerID]uint32)
@@ -28,8 +34,10 @@ func (t *peerTable) intern(p PeerID) uint32 {
 
 // stringTable interns map keys and fractional indexes.
 type stringTable struct {
-	list []string
-	idx  map[string]uint32
+	list   []string
+	idx    map[string]uint32
+	frozen bool // nothing is added: what would be sets missed
+	missed bool
 }
 
 func (t *stringTable) find(s string) (uint32, bool) {
@@ -53,6 +61,10 @@ func (t *stringTable) intern(b []byte) uint32 {
 }
 
 func (t *stringTable) add(s string) uint32 {
+	if t.frozen {
+		t.missed = true
+		return 0
+	}
 	if t.idx == nil {
 		t.idx = make(map[string]uint32)
 	}

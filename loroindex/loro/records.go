@@ -64,15 +64,19 @@ func (a *arena) alloc(n int) (recRef, []byte) {
 	}
 	// After an oversized chunk the last number is nil and has no capacity, so
 	// the next record opens a new chunk.
-	b := a.chunks[c]
-	off := len(b)
-	b = b[:off+need]
-	a.chunks[c] = b
-	binary.LittleEndian.PutUint32(b[off:], uint32(n))
-	ref := recRef(c<<(arenaChunkBits-2) | off>>2)
-	a.last = ref
+	off := len(a.chunks[c])
+	a.chunks[c], a.last = appendRecord(a.chunks[c], c, n)
 	a.live += need
-	return ref, b[off+4 : off+4+n]
+	return a.last, a.chunks[c][off+4 : off+4+n]
+}
+
+// appendRecord makes a record with an uninitialised body of n bytes in the room of
+// chunk number c.
+func appendRecord(b []byte, c, n int) ([]byte, recRef) {
+	off := len(b)
+	b = b[:off+padded(n)]
+	binary.LittleEndian.PutUint32(b[off:], uint32(n))
+	return b, recRef(c<<(arenaChunkBits-2) | off>>2)
 }
 
 // resize makes the body of r n bytes long, keeping its content up to the

@@ -94,7 +94,7 @@ func (l *stateLoader) table(t *sstable, trees, isRoot bool) error {
 		return l.entry(key, val)
 	}
 	if !trees {
-		return t.scan(0, len(t.blocks), l.bud, entry)
+		return l.maps(t, isRoot, entry)
 	}
 	for i := range t.blocks {
 		b := &t.blocks[i]
@@ -202,6 +202,14 @@ func (l *stateLoader) owner(parent ContainerID) ent {
 
 // mapState decodes the registers of a map.
 func (l *stateLoader) mapState(e ent, c *cursor) {
+	if size := l.registers(c); c.err == nil && len(l.regs) > 0 {
+		l.store(e, size)
+	}
+}
+
+// registers decodes the registers of a map into l.regs. It returns how many bytes they
+// take in a record.
+func (l *stateLoader) registers(c *cursor) (size int) {
 	s := l.s
 	l.vals, l.regs, l.spans = l.vals[:0], l.regs[:0], l.spans[:0]
 	s.pk.at = 0
@@ -216,7 +224,7 @@ func (l *stateLoader) mapState(e ent, c *cursor) {
 		l.regs = append(l.regs, register{key: s.keys.intern(c.text()), deleted: true})
 	}
 	if c.err != nil {
-		return
+		return 0
 	}
 	for i := range l.spans {
 		l.regs[i].val = l.vals[l.spans[i].start:l.spans[i].end]
@@ -230,12 +238,11 @@ func (l *stateLoader) mapState(e ent, c *cursor) {
 	if !slices.IsSortedFunc(l.regs, byName) {
 		slices.SortFunc(l.regs, byName)
 	}
-	size := 0
 	for i := range l.regs {
 		r := &l.regs[i]
 		if i > 0 && l.regs[i-1].key == r.key {
 			c.fail("key occurs twice")
-			return
+			return 0
 		}
 		p := c.uvarint()
 		r.lam = c.u32()
@@ -243,14 +250,17 @@ func (l *stateLoader) mapState(e ent, c *cursor) {
 			c.fail("peer index out of range")
 		}
 		if c.err != nil {
-			return
+			return 0
 		}
 		r.peer = l.peers[p]
 		size += regSize(*r)
 	}
-	if len(l.regs) == 0 {
-		return
-	}
+	return size
+}
+
+// store makes l.regs the registers of a map.
+func (l *stateLoader) store(e ent, size int) {
+	s := l.s
 	if len(l.regs) > smallMap {
 		b := bigMap{regs: make(map[uint32]bigReg, len(l.regs))}
 		for _, r := range l.regs {
