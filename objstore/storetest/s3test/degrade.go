@@ -39,7 +39,8 @@ type pace struct {
 // slowPiece is how much of a slow body passes at once.
 const slowPiece = 16 << 10
 
-func (p *pace) wait(n int) {
+// wait waits until n more bytes are due, and fails when the request ends before.
+func (p *pace) wait(n int) error {
 	if p.begun.IsZero() {
 		p.begun = time.Now()
 	}
@@ -49,8 +50,9 @@ func (p *pace) wait(n int) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-p.r.Context().Done():
-		panic(http.ErrAbortHandler)
+		return p.r.Context().Err()
 	}
 }
 
@@ -61,7 +63,9 @@ type slowBody struct {
 
 func (b *slowBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), slowPiece)])
-	b.pace.wait(n)
+	if ended := b.pace.wait(n); ended != nil {
+		return n, ended
+	}
 	return n, err
 }
 
@@ -73,7 +77,9 @@ type slowWriter struct {
 func (w *slowWriter) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
 		piece := p[:min(len(p), slowPiece)]
-		w.pace.wait(len(piece))
+		if err := w.pace.wait(len(piece)); err != nil {
+			return n, err
+		}
 		var m int
 		m, err = w.ResponseWriter.Write(piece)
 		http.NewResponseController(w.ResponseWriter).Flush()
