@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/hamflx/pocket/objstore"
 	"github.com/hamflx/pocket/objstore/s3store"
+	"github.com/hamflx/pocket/objstore/storetest/faultproxy"
 	"github.com/hamflx/pocket/objstore/storetest/s3test"
 )
 
@@ -26,15 +28,21 @@ const noLimit = 1 << 30
 
 // calls returns one call of each method, to be tried against a server that
 // has the object "k".
-func calls(ctx context.Context, s *s3store.Store) map[string]func() error {
+func calls(ctx context.Context, s *s3store.Store) map[string]func() error { return callsOf(ctx, s) }
+
+// callsOf is calls for a store that was decorated.
+func callsOf(ctx context.Context, s objstore.Store) map[string]func() error {
 	return map[string]func() error{
-		"get":          func() error { _, err := s.Get(ctx, "k", noLimit); return err },
-		"getIfChanged": func() error { _, _, err := s.GetIfChanged(ctx, "k", `"old"`, noLimit); return err },
-		"stat":         func() error { _, err := s.Stat(ctx, "k"); return err },
-		"put":          func() error { return s.Put(ctx, "k", []byte("new")) },
-		"putLarge":     func() error { return s.Put(ctx, "k", make([]byte, 3<<20)) },
-		"delete":       func() error { return s.Delete(ctx, "k") },
-		"list":         func() error { _, err := list(ctx, s); return err },
+		"get": func() error { _, err := s.Get(ctx, "k", noLimit); return err },
+		"getIfChanged": func() error {
+			_, _, err := s.(objstore.ConditionalGetter).GetIfChanged(ctx, "k", `"old"`, noLimit)
+			return err
+		},
+		"stat":     func() error { _, err := s.(objstore.Stater).Stat(ctx, "k"); return err },
+		"put":      func() error { return s.Put(ctx, "k", []byte("new")) },
+		"putLarge": func() error { return s.Put(ctx, "k", make([]byte, 3<<20)) },
+		"delete":   func() error { return s.Delete(ctx, "k") },
+		"list":     func() error { _, err := list(ctx, s); return err },
 	}
 }
 
@@ -485,4 +493,112 @@ func TestClockThatIsWrongIsCorrectedByTheNextAttempt(t *testing.T) {
 	second, err := time.Parse("20060102T150405Z", dates[1])
 	require.NoError(t, err)
 	require.Greater(t, first.Sub(second), 2*time.Hour, "signed with the service's time")
+}
+
+// What passes is made good by trying again, through a proxy that does it to one
+// request after the other; what a person must mend is told at once.
+func TestRetryableFaultsPassAndOthersAreToldAtOnce(t *testing.T) {
+	srv := s3test.New(t)
+	proxy, err := faultproxy.Start(srv.Endpoint, faultproxy.Options{Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(proxy.Close)
+	cfg := configOf(srv)
+	cfg.Endpoint = proxy.Endpoint
+	cfg.Timeout = 200 * time.Millisecond
+	s := open(t, cfg)
+	for _, c := range []struct {
+		rule    string
+		want    error    // of the first attempt, for the calls it is for; nil: it may pass
+		not     []string // calls that it does nothing to
+		without string   // a call that is left out
+	}{
+		{rule: "503", want: objstore.ErrUnavailable},
+		{rule: "503=1s", want: objstore.ErrUnavailable},
+		{rule: "429", want: objstore.ErrUnavailable},
+		{rule: "429=1s", want: objstore.ErrUnavailable},
+		{rule: "500", want: objstore.ErrUnavailable},
+		{rule: "reset", want: objstore.ErrUnavailable},
+		{rule: "lost-answer", want: objstore.ErrUnavailable},
+		{rule: "hang:GetObject", want: objstore.ErrUnavailable, not: []string{"stat", "put", "putLarge", "delete", "list"}},
+		{rule: "page=200", want: objstore.ErrUnavailable, not: []string{"delete"}},
+		{rule: "page=302", want: objstore.ErrUnavailable},
+		{rule: "page=404", want: objstore.ErrUnavailable},
+		{rule: "page=503", want: objstore.ErrUnavailable},
+		{rule: "reset-upload=0:PutObject", want: objstore.ErrUnavailable, not: []string{"get", "getIfChanged", "stat", "delete", "list"}},
+		{rule: "cut-body=1:GetObject", want: objstore.ErrUnavailable, not: []string{"stat", "put", "putLarge", "delete", "list"}},
+		{rule: "reset-body=1:GetObject", want: objstore.ErrUnavailable, not: []string{"stat", "put", "putLarge", "delete", "list"}},
+		{rule: "stall-body=1:GetObject", want: objstore.ErrUnavailable, not: []string{"stat", "put", "putLarge", "delete", "list"}},
+		{rule: "cut-body=9:ListObjectsV2", want: objstore.ErrUnavailable, not: []string{"get", "getIfChanged", "stat", "put", "putLarge", "delete"}},
+		{rule: "delay=20ms"},
+		{rule: "slow=40000000"},
+		{rule: "ignore-conditions"},
+		{rule: "refuse-conditions"},
+		{rule: "403", want: objstore.ErrPermission},
+		{rule: "no-bucket", want: objstore.ErrNoBucket},
+	} {
+		rule, err := faultproxy.ParseRule(c.rule)
+		require.NoError(t, err)
+		passes := c.want == nil || c.want == objstore.ErrUnavailable
+		for _, name := range []string{"get", "getIfChanged", "stat", "put", "putLarge", "delete", "list"} {
+			what := c.rule + ", " + name
+			require.NoError(t, srv.SetObject("k", []byte("content")))
+			proxy.Set(rule)
+			err := calls(t.Context(), s)[name]()
+			if c.want == nil || slices.Contains(c.not, name) {
+				require.NoError(t, err, what)
+				continue
+			}
+			require.ErrorIs(t, err, c.want, what)
+			require.NotErrorIs(t, err, objstore.ErrNotExist, what)
+			require.Equal(t, passes, objstore.Retryable(err), what)
+
+			// Three requests meet it, and then it is over.
+			require.NoError(t, srv.SetObject("k", []byte("content")))
+			attempts := 0
+			retry := objstore.WithRetry(s, objstore.RetryPolicy{MinWait: time.Microsecond, MaxWait: time.Millisecond, Budget: -1, Observe: func(err error) {
+				if attempts++; attempts == 3 {
+					proxy.Set()
+				}
+			}})
+			err = callsOf(t.Context(), retry)[name]()
+			if passes {
+				require.NoError(t, err, what)
+				require.Equal(t, 4, attempts, what)
+			} else {
+				require.ErrorIs(t, err, c.want, what)
+				require.Equal(t, 1, attempts, what)
+			}
+		}
+	}
+
+	// The service's clock: the first answer tells the client, the next attempt is right.
+	for _, skew := range []string{"skew=20m", "skew=-3h", "skew=0s"} {
+		rule, err := faultproxy.ParseRule(skew)
+		require.NoError(t, err)
+		proxy.Set(rule)
+		retry := objstore.WithRetry(s, objstore.RetryPolicy{MinWait: time.Microsecond})
+		require.NoError(t, retry.Put(t.Context(), "k", []byte("v")), skew)
+		_, err = retry.Get(t.Context(), "k", noLimit)
+		require.NoError(t, err, skew)
+	}
+	proxy.Set()
+	proxy.Cut()
+	for name, call := range calls(t.Context(), s) {
+		require.ErrorIs(t, call(), objstore.ErrUnavailable, name)
+	}
+	require.NoError(t, proxy.Join())
+	require.NoError(t, s.Put(t.Context(), "k", nil))
+}
+
+// Content that was changed on the way has another hash: the store hands out what it got,
+// and whoever knows the hash finds out.
+func TestFlippedBitIsNotTheStoresToSee(t *testing.T) {
+	srv := s3test.New(t)
+	require.NoError(t, srv.SetObject("k", []byte("content")))
+	s := open(t, configOf(srv))
+	srv.SetFault(s3test.On(s3test.GetObject, s3test.FlipBody(3)))
+	body, err := s.Get(t.Context(), "k", noLimit)
+	require.NoError(t, err)
+	require.NotEqual(t, "content", string(body))
+	require.Len(t, body, len("content"))
 }
