@@ -31,7 +31,7 @@ import (
 
 var (
 	traces  = flag.Int("crash.traces", 10, "workloads to record")
-	perEach = flag.Int("crash.cuts", 120, "crashes to try of each workload")
+	perEach = flag.Int("crash.cuts", 100, "crashes to try of each workload")
 	oneSeed = flag.Uint64("crash.seed", 0, "the seed of the first workload; 0: a random one")
 )
 

@@ -10,4 +10,8 @@
 // written) or what a power loss leaves (what was synced, and any part of the rest).
 // The file system is opened on that, and must keep every promise of
 // docs/design.md.
+//
+//	go test ./e2e/crash -crash.traces 100 -crash.cuts 500
+//
+// records more workloads and tries more crashes of each; -crash.seed repeats one.
 package crash

@@ -29,7 +29,7 @@ func (e *extent) decode(b []byte) {
 // Judge says that the caller has looked at what Load returned: it drops the entries but
 // for the first keep of them and takes the objects drop off the upload list, in one
 // transaction, and on return both survives kill -9. From then on syncs note that what
-// they cover is whole. Nothing may be enqueued before.
+// they cover is whole. Nothing that Load did not return may be enqueued before.
 //
 // After a power loss the entries beyond Loaded.Whole are good up to the first one whose
 // objects are neither in the cache nor in the store.
