@@ -29,7 +29,7 @@ func defineComparison(flags *flag.FlagSet) *comparison {
 	flags.StringVar(&c.peers, "peers", "", "columns, by parts of their names, separated by commas (default: all that are installed)")
 	flags.StringVar(&c.rows, "rows", "", "rows, by parts of their names, separated by commas; rows that are measured together come together")
 	flags.StringVar(&c.latency, "latency", "20ms,0ms", "added to each request; one table for each, separated by commas")
-	flags.DurationVar(&c.Limit, "limit", 20*time.Second, "a step that takes longer is cut short; the bucket may take four times as long")
+	flags.DurationVar(&c.Limit, "limit", 15*time.Second, "a step that takes longer is cut short; the bucket may take four times as long")
 	flags.Float64Var(&c.Scale, "scale", 1, "multiplies counts and sizes, for a quick look")
 	flags.StringVar(&c.Endpoint, "endpoint", "", "URL of another S3 service, which must not mind whose host name it is asked by")
 	flags.StringVar(&c.Bucket, "bucket", "", "the bucket there")

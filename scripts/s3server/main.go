@@ -28,7 +28,7 @@ func main() {
 	}()
 	fmt.Println("http://" + listener.Addr().String())
 	server := http.Server{
-		Handler:           gofakes3.New(s3mem.New(), gofakes3.WithLogger(gofakes3.DiscardLog()), gofakes3.WithAutoBucket(true)).Server(),
+		Handler:           copyParts(gofakes3.New(s3mem.New(), gofakes3.WithLogger(gofakes3.DiscardLog()), gofakes3.WithAutoBucket(true)).Server()),
 		ReadHeaderTimeout: time.Minute,
 	}
 	fmt.Fprintln(os.Stderr, "s3server:", server.Serve(listener))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -33,9 +34,16 @@ type place struct {
 
 func (p *place) in(name string) string { return filepath.Join(p.root, name) }
 
+// environ is this process's environment without what would change what is measured.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "AWS_") || strings.HasPrefix(v, "RCLONE_") || strings.HasPrefix(v, "JFS_")
+	})
+}
+
 // env is the environment of a command: keys are never among its arguments.
 func (p *place) env(more ...string) []string {
-	return append(append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.access, "AWS_SECRET_ACCESS_KEY="+p.secret, "AWS_REGION="+p.region,
+	return append(append(environ(), "AWS_ACCESS_KEY_ID="+p.access, "AWS_SECRET_ACCESS_KEY="+p.secret, "AWS_REGION="+p.region,
 		"ACCESS_KEY="+p.access, "SECRET_KEY="+p.secret), more...)
 }
 
@@ -73,8 +81,8 @@ var programs = []program{
 			return os.WriteFile(p.in("s3fs.passwd"), []byte(p.access+":"+p.secret+"\n"), 0o600)
 		},
 		command: func(ctx context.Context, p *place) *exec.Cmd {
-			// The keys must not be in the environment too: s3fs refuses to choose.
-			return command(ctx, os.Environ(), "s3fs", p.bucket+":/"+strings.TrimSuffix(p.prefix, "/"), p.mount, "-f", "-o", "url="+p.endpoint,
+			// Without keys in the environment: s3fs refuses to choose between them and the file.
+			return command(ctx, environ(), "s3fs", p.bucket+":/"+strings.TrimSuffix(p.prefix, "/"), p.mount, "-f", "-o", "url="+p.endpoint,
 				"-o", "use_path_request_style", "-o", "passwd_file="+p.in("s3fs.passwd"), "-o", "endpoint="+p.region)
 		},
 	},
@@ -104,7 +112,7 @@ prefix = %q
 			return os.WriteFile(p.in("config.toml"), []byte(config), 0o600)
 		},
 		command: func(ctx context.Context, p *place) *exec.Cmd {
-			return command(ctx, append(os.Environ(), "XDG_DATA_HOME="+p.in("data")), p.pocket, "--config", p.in("config.toml"))
+			return command(ctx, append(environ(), "XDG_DATA_HOME="+p.in("data")), p.pocket, "--config", p.in("config.toml"))
 		},
 	}
 }

@@ -117,7 +117,7 @@ func (r *Report) Text(w io.Writer) error {
 func (t *Table) text(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%g ms added to each request; load %s before, %s after\n\n", t.LatencyMS, t.LoadBefore, t.LoadAfter)
 	lines := [][]string{append([]string{"", ""}, t.Programs...)}
-	var reasons []string
+	var why reasons
 	for _, l := range t.Rows {
 		line, best := []string{l.Name, l.Unit}, l.best(t.Programs)
 		for _, name := range t.Programs {
@@ -127,10 +127,10 @@ func (t *Table) text(b *strings.Builder) {
 				line = append(line, "")
 			case c.Failed != "":
 				line = append(line, "- ")
-				reasons = append(reasons, fmt.Sprintf("%s, %s: %s", name, strings.TrimSpace(l.Name), c.Failed))
+				why.add(name, c.Failed, l.Name)
 			case c.Partial != "":
 				line = append(line, number(c.Value)+"~")
-				reasons = append(reasons, fmt.Sprintf("%s, %s: %s", name, strings.TrimSpace(l.Name), c.Partial))
+				why.add(name, c.Partial, l.Name)
 			case slices.Contains(best, name):
 				line = append(line, number(c.Value)+"*")
 			default:
@@ -181,12 +181,35 @@ func (t *Table) text(b *strings.Builder) {
 		b.WriteString("\n")
 		columns(b, lines)
 	}
-	if len(reasons) > 0 {
+	if len(why) > 0 {
 		b.WriteString("\n")
-		for _, reason := range reasons {
-			fmt.Fprintf(b, "  %s\n", reason)
+	}
+	for _, reason := range why {
+		rows := reason.rows[0]
+		if n := len(reason.rows) - 1; n > 0 {
+			rows += fmt.Sprintf(" and %d more", n)
+		}
+		fmt.Fprintf(b, "  %s, %s: %s\n", reason.program, rows, reason.text)
+	}
+}
+
+// reasons tell why cells have no value or half of one, each once.
+type reasons []reason
+
+type reason struct {
+	program, text string
+	rows          []string
+}
+
+func (r *reasons) add(program, text, row string) {
+	row = strings.TrimSpace(row)
+	for i, known := range *r {
+		if known.program == program && known.text == text {
+			(*r)[i].rows = append(known.rows, row)
+			return
 		}
 	}
+	*r = append(*r, reason{program, text, []string{row}})
 }
 
 // plainName is the plain directory's: a column to compare with, which never is the best.

@@ -80,6 +80,9 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 	return r, ctx.Err()
 }
 
+// hangs is how many times the limit a scenario may take before its program is killed.
+const hangs = 12
+
 // bench is a run under way.
 type bench struct {
 	Options
@@ -213,13 +216,13 @@ func (b *bench) play(ctx context.Context, t *Table, p program, s scenario, laten
 		ended <- s.run(ss)
 	}()
 	// A program that hangs is killed, which wakes whoever waits for it.
-	hung := time.AfterFunc(12*b.Limit, func() {
+	hung := time.AfterFunc(hangs*b.Limit, func() {
 		say("takes too long: killed")
 		m.kill()
 	})
 	playErr := <-ended
 	if !hung.Stop() && playErr != nil {
-		playErr = fmt.Errorf("killed after %v: %w", 12*b.Limit, playErr)
+		playErr = fmt.Errorf("killed after %v: %w", hangs*b.Limit, playErr)
 	}
 	if playErr == nil {
 		playErr = m.stop()

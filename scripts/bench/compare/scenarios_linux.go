@@ -2,6 +2,7 @@ package compare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -206,13 +207,14 @@ func manyFiles(s *session) error {
 	if err := s.m.cold(s.ctx); err != nil {
 		return err
 	}
-	start = time.Now()
-	ls := exec.CommandContext(s.ctx, "ls", "-l", dir)
-	ls.Stdout = io.Discard
-	if err := ls.Run(); err != nil {
-		return fmt.Errorf("ls -l: %w", err)
+	switch took, err := s.list(dir); {
+	case errors.Is(err, errTooLong):
+		s.fail(listLong, err)
+	case err != nil:
+		return err
+	default:
+		s.set(listLong, took.Seconds(), part)
 	}
-	s.set(listLong, time.Since(start).Seconds(), part)
 
 	s.say(statFirst.name)
 	if err := s.m.cold(s.ctx); err != nil {
@@ -232,6 +234,26 @@ func manyFiles(s *session) error {
 	}
 	s.set(statAgain, median(again), part)
 	return nil
+}
+
+// errTooLong is a step that was cut short and has no value of its own then.
+var errTooLong = errors.New("cut short: it took too long")
+
+// list runs ls -l, for twice the limit at most.
+func (s *session) list(dir string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, 2*s.limit)
+	defer cancel()
+	ls := exec.CommandContext(ctx, "ls", "-l", dir)
+	ls.Stdout = io.Discard
+	start := time.Now()
+	err := ls.Run()
+	if ctx.Err() != nil && s.ctx.Err() == nil {
+		return 0, fmt.Errorf("%w: %v", errTooLong, 2*s.limit)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ls -l: %w", err)
+	}
+	return time.Since(start), nil
 }
 
 func readNames(dir string) ([]string, error) {
@@ -334,7 +356,20 @@ func directory(s *session) error {
 	s.bucket(renameBucket, before, start, 0, quietName, made < n)
 	s.say(removeDir.name)
 	before, start = s.traffic(), time.Now()
-	if err := os.RemoveAll(to); err != nil {
+	names, err := readNames(to)
+	if err != nil {
+		return err
+	}
+	removed, _, err := each(s.ctx, len(names), 1, 2*s.limit, func(_, i int) error { return os.Remove(filepath.Join(to, names[i])) })
+	if err != nil {
+		return err
+	}
+	if removed < len(names) {
+		s.fail(removeDir, fmt.Errorf("%w: %d of %d files in %v", errTooLong, removed, len(names), 2*s.limit))
+		s.fail(removeBucket, errTooLong)
+		return nil
+	}
+	if err := os.Remove(to); err != nil {
 		return err
 	}
 	s.set(removeDir, time.Since(start).Seconds(), part)
