@@ -80,6 +80,11 @@ func (c *comparison) run(program, parent string, runs int, asJSON bool, stdout, 
 		if err != nil && !errors.Is(err, context.Canceled) {
 			fmt.Fprintln(stderr, "bench:", err)
 		}
+		if report != nil && !asJSON {
+			if err := report.Text(stdout); err != nil {
+				fmt.Fprintln(stderr, "bench:", err)
+			}
+		}
 		return 130
 	case err != nil:
 	case asJSON:

@@ -18,7 +18,8 @@ import (
 )
 
 // Run compares. What a program cannot do becomes a dash with a note; an error is one of
-// the benchmark itself. When ctx ends, every mount and server is ended before it returns.
+// the benchmark itself. When ctx ends, every mount and server is ended before it returns
+// what was measured until then.
 func Run(ctx context.Context, o Options) (r *Report, err error) {
 	if o.Endpoint != "" && o.Bucket == "" {
 		return nil, errors.New("--endpoint needs a --bucket, where keys below a prefix of this run's own are written")
@@ -67,12 +68,12 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 		for _, p := range columns {
 			t.Programs = append(t.Programs, p.name)
 			if err := b.measure(ctx, t, p, chosen, latency); err != nil {
-				return nil, err
+				return r, err
 			}
 		}
 		if limits {
 			if err := b.measureLimits(ctx, t, latency); err != nil {
-				return nil, err
+				return r, err
 			}
 		}
 		t.LoadAfter = load()
