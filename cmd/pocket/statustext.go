@@ -205,12 +205,15 @@ func (t *text) pending(p control.Pending) {
 }
 
 func (t *text) index(i control.Index) string {
-	files := count(i.Files, "file")
-	if !i.Complete {
+	files := count(i.Files, "file") + " in " + count(i.Directories, "directory")
+	switch {
+	case i.Complete:
+	case i.Files == 0:
+		files = "files are not counted"
+	default:
 		files = "at least " + files
 	}
-	dirs := count(i.Directories, "directory")
-	say := fmt.Sprintf("%s in %s, %s, version %s", files, dirs, count(int(i.Operations), "operation"), term.Printable(i.Version))
+	say := fmt.Sprintf("%s, %s, version %s", files, count(int(i.Operations), "operation"), term.Printable(i.Version))
 	if i.Published != nil {
 		say += "; published " + t.ago(*i.Published)
 	}

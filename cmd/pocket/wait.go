@@ -164,7 +164,7 @@ func (w *work) report(i int, now control.Progress) {
 		return
 	}
 	if all.Failing != nil && !w.told {
-		w.progress.Print("pocket: " + term.Printable(fmt.Sprintf("the store has not been reached since %s: %s: waiting for it",
+		w.progress.Print("pocket: " + term.Printable(fmt.Sprintf("uploads have failed since %s: %s",
 			all.Failing.Local().Format(time.DateTime), all.Error)))
 	}
 	w.told = all.Failing != nil
