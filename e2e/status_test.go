@@ -368,6 +368,7 @@ func TestWatchOnTerminal(t *testing.T) {
 		cmd := m.command("status", "--watch")
 		cmd.Env = append(cmd.Env, "TERM=xterm")
 		ownTerminal(cmd, slave)
+		cmd.Stdout = slave
 		w := m.startCommand(cmd)
 		slave.Close()
 		var shown transcript
