@@ -23,7 +23,7 @@ type Attr struct {
 	Kind       FileKind
 	Mode       uint32 // permission bits, setuid, setgid, sticky: 07777
 	UID, GID   uint32
-	Nlink      uint32 // 1, or 0 for what is unlinked and still open
+	Nlink      uint32 // of a directory 2 and its subdirectories, 1 if nobody looked into it yet; else 1; 0 for what is unlinked and still open
 	Rdev       uint64
 	Size       int64 // bytes
 	Blocks     int64 // units of 512 bytes
@@ -69,8 +69,11 @@ func (fs *FS) attr(e *loroindex.Entry) Attr {
 		}
 	}
 	if e.Node == Root && e.Created == 0 { // nothing was recorded about it yet
-		e.Mode, e.Created = fs.opts.RootMode, fs.opened
-		e.ModTime, e.Changed = max(e.ModTime, fs.opened), max(e.Changed, fs.opened)
+		e.Mode = fs.opts.RootMode
+		if e.ModTime == 0 {
+			e.ModTime = fs.opened
+		}
+		e.Created, e.Changed = min(e.ModTime, fs.opened), max(e.Changed, e.ModTime)
 	}
 	a := Attr{
 		Node: e.Node, Ino: e.Ino, Kind: e.Kind, Mode: e.Mode, Nlink: 1, Rdev: e.Rdev,
@@ -82,6 +85,9 @@ func (fs *FS) attr(e *loroindex.Entry) Attr {
 	}
 	if e.GID >= 0 {
 		a.GID = uint32(e.GID)
+	}
+	if e.Kind == loroindex.Dir && e.Subdirs >= 0 {
+		a.Nlink = 2 + uint32(e.Subdirs)
 	}
 	if e.Removed {
 		a.Nlink = 0

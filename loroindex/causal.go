@@ -424,7 +424,8 @@ func (x *Index) orphan(out *Changes, c *causality, id, deleted loro.TreeID, seen
 			n++
 		}
 	}
-	if reg, ok := x.tree.Meta(id).Register(keyContent); ok {
+	// That of a directory is a time alone, nothing to bring it back for.
+	if reg, ok := x.tree.Meta(id).Register(keyContent); ok && !x.isDir(id) {
 		doings[n] = reg.IDLP
 		n++
 	}
@@ -442,4 +443,10 @@ func (x *Index) orphan(out *Changes, c *causality, id, deleted loro.TreeID, seen
 		}
 	}
 	return false
+}
+
+// isDir reports whether a node of the document is a directory.
+func (x *Index) isDir(id loro.TreeID) bool {
+	info, _ := x.factsOf(id)
+	return info.Kind == Dir
 }

@@ -245,7 +245,8 @@ func (x *Index) join(m, c Node) {
 		x.read(m)
 	}
 	x.setVisible(m, cn.flags&fVisible != 0)
-	md := &x.dirs[mn.dir] // after read, which may move the array
+	md, cd := &x.dirs[mn.dir], &x.dirs[cn.dir] // after read, which may move the array
+	cd.mtime = max(cd.mtime, md.mtime)
 	if mn.flags&fVisible != 0 {
 		x.folders--
 		if !md.read {
@@ -356,42 +357,30 @@ func (x *Index) read(d Node) {
 }
 
 func (x *Index) readInto(d, m Node, visible bool) {
-	dn := x.at(d)
 	for id := range x.tree.Children(x.id(m)) {
 		k := x.find(id)
-		var created int64
 		if k == NoNode {
-			k, created = x.adoptNew(id)
+			k = x.adopt(id)
 		} else if x.at(k).flags&fPlaced != 0 {
 			continue
 		}
 		delete(x.floating, k)
 		x.place(k, d, x.givenIn(k))
 		x.setVisible(k, visible)
-		// A directory changed when its newest entry appeared. Nothing is written
-		// for that, so what is known after a start is a lower bound.
-		x.dirs[dn.dir].mtime = max(x.dirs[dn.dir].mtime, created)
-		dn.changed = max(dn.changed, created)
 	}
 }
 
 // adopt gives a tree node its slot.
 func (x *Index) adopt(id loro.TreeID) Node {
-	n, _ := x.adoptNew(id)
-	return n
-}
-
-// adoptNew is adopt, and tells when the node was created.
-func (x *Index) adoptNew(id loro.TreeID) (n Node, created int64) {
 	info, content := x.factsOf(id)
-	n = x.newNode(info.Kind)
+	n := x.newNode(info.Kind)
 	x.setID(n, id)
 	nd := x.at(n)
 	nd.size = content.Size
 	if info.Kind == Dir {
-		x.dirs[nd.dir].mtime = max(content.ModTime, info.Created)
+		x.dirs[nd.dir].mtime = x.dirTimeIn(id, content.ModTime)
 	}
-	return n, info.Created
+	return n
 }
 
 // givenIn reads a node's name from the document and makes it safe.

@@ -61,9 +61,9 @@ func (x *Index) describe(n Node) Entry {
 	if nd.kind == Dir {
 		d := &x.dirs[nd.dir]
 		e.ModTime = d.mtime
-		e.Children = int(d.count)
+		e.Children, e.Subdirs = int(d.count), int(d.subdirs)
 		if !d.read {
-			e.Children = x.childCount(n)
+			e.Children, e.Subdirs = x.childCount(n), -1
 		}
 	}
 	e.Changed = max(e.Changed, e.ModTime, nd.changed)

@@ -153,6 +153,7 @@ type recorder struct {
 	shown  map[Node]wasNode  // nodes that may look different, as they were
 	facts  map[Node]struct{} // nodes whose facts were written
 	listed map[Node]struct{} // directories whose entries changed
+	unread map[Node]struct{} // the same of directories not yet read, which are not reported
 }
 
 // note remembers a node before its shown name or place changes.
@@ -169,7 +170,7 @@ func (x *Index) note(n Node) {
 func (x *Index) follow(touched []loro.NodeTouch) []Change {
 	x.rec = recorder{
 		on: true, shown: make(map[Node]wasNode),
-		facts: make(map[Node]struct{}), listed: make(map[Node]struct{}),
+		facts: make(map[Node]struct{}), listed: make(map[Node]struct{}), unread: make(map[Node]struct{}),
 	}
 	defer func() { x.rec = recorder{} }()
 	now := x.micros()
@@ -203,6 +204,7 @@ func (x *Index) follow(touched []loro.NodeTouch) []Change {
 			x.setVisible(n, x.placedIn(n))
 		}
 	}
+	x.retime()
 	return x.report()
 }
 
@@ -210,9 +212,6 @@ func (x *Index) follow(touched []loro.NodeTouch) []Change {
 func (x *Index) listed(d Node, now int64) {
 	nd := x.at(d)
 	nd.changed = max(nd.changed, now)
-	if dir := &x.dirs[nd.dir]; dir.mtime < now {
-		dir.mtime = now
-	}
 	if x.rec.on {
 		x.rec.listed[d] = struct{}{}
 	}
@@ -223,12 +222,25 @@ func (x *Index) refresh(n Node, now int64) {
 	nd := x.at(n)
 	info, content := x.factsOf(x.id(n))
 	x.resize(n, content.of(Info{Kind: nd.kind, Target: info.Target}, true).Size)
-	if nd.kind == Dir {
-		// Its entries may have changed later than what is written says.
-		x.dirs[nd.dir].mtime = max(x.dirs[nd.dir].mtime, content.ModTime)
-	}
 	nd.changed = max(nd.changed, now)
 	x.rec.facts[n] = struct{}{}
+}
+
+// retime takes over the times of directories that changed.
+func (x *Index) retime() {
+	for _, changed := range []map[Node]struct{}{x.rec.listed, x.rec.unread} {
+		for d := range changed {
+			at := x.dirTime(d)
+			dir := &x.dirs[x.at(d).dir]
+			dir.mtime = max(dir.mtime, at)
+		}
+	}
+	for n := range x.rec.facts {
+		if d := x.canon(n); x.at(d).kind == Dir {
+			at := x.dirTime(d)
+			x.dirs[x.at(d).dir].mtime = at // also an earlier one, for it was set
+		}
+	}
 }
 
 // settleIn puts a tree node where the document has it, if the view shows that
@@ -260,6 +272,9 @@ func (x *Index) settleIn(id loro.TreeID, n Node, now int64) {
 	}
 	if !x.dirs[x.at(d).dir].read {
 		if n == NoNode {
+			if x.rec.on {
+				x.rec.unread[d] = struct{}{}
+			}
 			return
 		}
 		x.read(d) // and n with it

@@ -112,9 +112,8 @@ func (x *Index) start() error {
 
 // readRoot takes over what the view has of the root directory.
 func (x *Index) readRoot() {
-	info, content := x.factsOf(loro.TreeRoot)
-	d := &x.dirs[x.at(Root).dir]
-	d.mtime = max(d.mtime, content.ModTime, info.Created)
+	at := x.dirTime(Root)
+	x.dirs[x.at(Root).dir].mtime = at
 }
 
 // checkSchema says whether the document is one this version can work on. fresh:

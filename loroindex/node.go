@@ -75,6 +75,9 @@ type Entry struct {
 	// Children is the number of entries of a directory. For one that has not
 	// been looked into yet it may count some twice that are shown merged.
 	Children int
+	// Subdirs is the number of directories among them, -1 for a directory that has
+	// not been looked into yet.
+	Subdirs int
 	// Removed: the node was unlinked, here or elsewhere, and is still named by
 	// somebody. Parent is NoNode then.
 	Removed bool

@@ -142,6 +142,18 @@ func checkView(t testing.TB, x *Index) {
 		}
 	}
 	require.Equal(t, bytes, s.Bytes)
+	for n := Root; int(n) < x.count; n++ {
+		if x.at(n).kind != Dir {
+			continue
+		}
+		d, subdirs := &x.dirs[x.at(n).dir], 0
+		for c := d.first; c != NoNode; c = x.at(c).next {
+			if x.at(c).kind == Dir {
+				subdirs++
+			}
+		}
+		require.Equal(t, subdirs, int(d.subdirs), "node %d", n)
+	}
 	for key, g := range x.groups {
 		require.Greater(t, len(g), 1, key)
 	}

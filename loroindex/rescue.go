@@ -70,7 +70,7 @@ func (t *Tx) Rescue(n Node) error {
 	x.setVisible(n, true)
 	x.settle()
 	nd.changed = t.now
-	t.touch(d)
+	t.stamp(d)
 	return nil
 }
 

@@ -88,14 +88,6 @@ func (t *Tx) room() error {
 	return nil
 }
 
-// touch records that the entries of d changed.
-func (t *Tx) touch(d Node) {
-	t.save(d)
-	nd := t.x.at(d)
-	nd.changed = t.now
-	t.x.dirs[nd.dir].mtime = t.now
-}
-
 // all returns n and, of a directory that is shown merged, the others.
 func (t *Tx) all(n Node) []Node {
 	ms := t.x.members[n]
@@ -162,13 +154,17 @@ func (t *Tx) Create(parent Node, name string, info Info, c Content) (Node, error
 	t.keep(n, info, c)
 	x.place(n, d, name)
 	x.setVisible(n, true)
-	t.touch(d)
 
 	t.ops = append(t.ops, docOp{kind: opCreate, node: n, parent: d})
 	t.set(n, keyName, loro.String(name))
 	t.set(n, keyInfo, encodeInfo(info, "", loro.Null()))
 	if c != (Content{}).of(info, false) {
 		t.set(n, keyContent, encodeContent(c, loro.Null()))
+	}
+	if info.Created != t.now || x.dirs[x.at(d).dir].mtime > endOf(t.now) {
+		t.stamp(d) // when n was created would not tell, or not prevail
+	} else {
+		t.touch(d)
 	}
 	return n, nil
 }
@@ -219,7 +215,7 @@ func (t *Tx) remove(n Node) {
 		t.x.at(m).changed = t.now
 		t.ops = append(t.ops, docOp{kind: opDelete, node: m})
 	}
-	t.touch(parent)
+	t.stamp(parent)
 	t.x.settle()
 }
 
@@ -277,12 +273,15 @@ func (t *Tx) Rename(n, newParent Node, newName string, replace bool) (replaced N
 		t.remove(target)
 	}
 	nodes := t.all(n)
-	t.touch(x.at(n).parent)
+	from := x.at(n).parent
 	t.record(nodes, d, newName)
 	t.leave(nodes)
 	t.arrive(nodes, d, newName)
 	x.settle()
-	t.touch(d)
+	t.stamp(d)
+	if from != d {
+		t.stamp(from)
+	}
 	return target, nil
 }
 
@@ -355,8 +354,6 @@ func (t *Tx) Exchange(a, b Node) error {
 	da, db := x.at(a).parent, x.at(b).parent
 	na, nb := x.nameOf(a), x.nameOf(b)
 	as, bs := t.all(a), t.all(b)
-	t.touch(da)
-	t.touch(db)
 	t.record(as, db, nb)
 	t.record(bs, da, na)
 	// Both leave before either arrives, so that neither finds its name taken.
@@ -365,6 +362,10 @@ func (t *Tx) Exchange(a, b Node) error {
 	t.arrive(as, db, nb)
 	t.arrive(bs, da, na)
 	x.settle()
+	t.stamp(da)
+	if da != db {
+		t.stamp(db)
+	}
 	return nil
 }
 
@@ -390,18 +391,23 @@ func (t *Tx) SetContent(n Node, c Content) error {
 	t.save(n)
 	nd.changed = t.now
 	if nd.kind == Dir {
-		x.dirs[nd.dir].mtime = c.ModTime
+		dir := &x.dirs[nd.dir]
+		if c == old && dir.mtime != c.ModTime {
+			// It was set to this, and entries came since. A value that is there already is
+			// not written, but must be, to be later than they are.
+			other := c
+			other.ModTime++
+			t.setContent(n, other)
+			old = other
+		}
+		dir.mtime = c.ModTime
 	}
 	if c == old {
 		return nil
 	}
 	x.resize(n, c.Size)
 	t.keep(n, info, c)
-	var prev loro.Value
-	if raw, _ := x.meta(n).Raw(keyContent); decodeContent(raw).more {
-		prev = raw.Value()
-	}
-	t.set(n, keyContent, encodeContent(c, prev))
+	t.setContent(n, c)
 	return nil
 }
 
@@ -463,5 +469,10 @@ func (t *Tx) SetInfo(n Node, info Info) error {
 	}
 	t.keep(n, info, c)
 	t.set(n, keyInfo, encodeInfo(info, was.kindName, prev))
+	if d := x.at(n).parent; info.Created != old.Created && d != NoNode && x.dirs[x.at(d).dir].mtime == old.Created {
+		t.save(d) // its time may be read from this entry, and stays
+		dirInfo, dirContent := x.facts(d)
+		t.writeTime(d, dirInfo, dirContent, old.Created)
+	}
 	return nil
 }

@@ -41,8 +41,9 @@ const (
 type dir struct {
 	first, last Node
 	count       uint32
-	read        bool  // its entries, and those of its members, are in the view
-	mtime       int64 // microseconds since 1970
+	subdirs     uint32 // directories among them
+	read        bool   // its entries, and those of its members, are in the view
+	mtime       int64  // microseconds since 1970
 }
 
 // nameKey is a name in a directory of the view.
@@ -241,6 +242,9 @@ func (v *view) link(n Node) {
 	}
 	d.last = n
 	d.count++
+	if nd.kind == Dir {
+		d.subdirs++
+	}
 	nd.flags |= fLinked
 	v.enterName(n)
 }
@@ -261,6 +265,9 @@ func (v *view) unlink(n Node) {
 	}
 	nd.next, nd.prev = NoNode, NoNode
 	d.count--
+	if nd.kind == Dir {
+		d.subdirs--
+	}
 	nd.flags &^= fLinked
 }
 

@@ -183,6 +183,20 @@ func (t Tree) Children(parent TreeID) iter.Seq[TreeID] {
 	}
 }
 
+// LastChild returns the last node that Children yields: with positions as this
+// package writes them, the one that came last. It is false when there is none.
+func (t Tree) LastChild(parent TreeID) (TreeID, bool) {
+	k := t.kids(parent)
+	if k == nil || k.n == 0 {
+		return TreeID{}, false
+	}
+	leaf := k.one
+	if k.more != nil {
+		leaf = k.more[len(k.more)-1]
+	}
+	return t.d.s.nodeID(leaf[len(leaf)-1]), true
+}
+
 // ChildCount is the number of nodes Children yields.
 func (t Tree) ChildCount(parent TreeID) int {
 	if k := t.kids(parent); k != nil {
