@@ -14,16 +14,16 @@ import (
 func (d *Doc) DeepValue() Value {
 	var es []Entry
 	x := resolver{d.s, make(map[ContainerID]bool)}
-	for _, r := range d.s.roots {
-		if v := x.deepMap(r.e, 0); v.Len() > 0 {
-			es = append(es, Entry{r.name, v})
+	for _, id := range d.Roots() {
+		var v Value
+		switch id.Type {
+		case TypeMap:
+			v = x.deepMap(d.s.rootMapEnt(id.Name), 0)
+		case TypeTree:
+			v = x.deepTree(d.s.treeIdx[id], 0)
 		}
-	}
-	for i, t := range d.s.trees {
-		if t.id.Root {
-			if v := x.deepTree(uint32(i+1), 0); v.Len() > 0 {
-				es = append(es, Entry{t.id.Name, v})
-			}
+		if v.Len() > 0 {
+			es = append(es, Entry{id.Name, v})
 		}
 	}
 	return MapValue(es...)
@@ -35,7 +35,7 @@ const maxResolve = 1024
 
 type resolver struct {
 	*state
-	seen map[ContainerID]bool // each container is shown once
+	seen map[ContainerID]bool // each child container is shown once
 }
 
 func (x resolver) deepMap(e ent, depth int) Value {
@@ -44,10 +44,16 @@ func (x resolver) deepMap(e ent, depth int) Value {
 	s.eachReg(s.nodes.at(e).rec, func(r register) bool {
 		if !r.deleted {
 			v, _ := s.unpack(r.val)
-			es = append(es, Entry{s.keys.list[r.key], x.resolve(v, depth+1)})
+			es = append(es, Entry{s.keys.list[r.key], v})
 		}
 		return true
 	})
+	// In order, so that it does not depend on the past which of two places shows
+	// what is in both.
+	slices.SortFunc(es, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
+	for i := range es {
+		es[i].Value = x.resolve(es[i].Value, depth+1)
+	}
 	return MapValue(es...)
 }
 

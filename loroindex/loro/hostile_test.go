@@ -413,3 +413,54 @@ func TestAChangeThatSkipsCountersOfItsPeer(t *testing.T) {
 		})
 	}
 }
+
+// The official library accepts such states and then crashes when it shows them.
+func TestStatesNoHistoryLeadsToAreRefused(t *testing.T) {
+	made := func(spoil func(d *Doc, nodes []ent)) []byte {
+		d := NewDoc(1)
+		tree := d.Tree("t")
+		var nodes []ent
+		for i := range 4 {
+			id, err := tree.Create(TreeRoot)
+			require.NoError(t, err)
+			if i >= 2 {
+				require.NoError(t, tree.Delete(id))
+			}
+			e, _ := tree.find(id)
+			nodes = append(nodes, e)
+		}
+		child, err := d.Map("m").SetMap("child")
+		require.NoError(t, err)
+		_, err = child.SetMap("grandchild")
+		require.NoError(t, err)
+		d.Commit()
+		spoil(d, nodes)
+		snap, err := d.ExportSnapshot()
+		require.NoError(t, err)
+		return snap
+	}
+	load(t, made(func(*Doc, []ent) {}))
+	link := func(d *Doc, from, to Map) {
+		e, ok := from.ent()
+		require.True(t, ok)
+		d.s.setReg(d.s.nodes.at(e), register{key: d.s.keys.internString("link"), peer: d.self, lam: 99, val: d.s.pk.container(nil, to.id)})
+	}
+	child := func(d *Doc) Map {
+		v, _ := d.Map("m").Get("child")
+		id, _ := v.AsContainer()
+		m, _ := d.MapOf(id)
+		return m
+	}
+	for name, blob := range map[string][]byte{
+		"siblings": made(func(d *Doc, nodes []ent) { d.s.nodes.at(nodes[1]).moveLam = d.s.nodes.at(nodes[0]).moveLam }),
+		"deleted":  made(func(d *Doc, nodes []ent) { d.s.nodes.at(nodes[3]).moveLam = d.s.nodes.at(nodes[2]).moveLam }),
+		"inside":   made(func(d *Doc, nodes []ent) { link(d, child(d), child(d)) }),
+		"beside":   made(func(d *Doc, nodes []ent) { link(d, d.Map("m"), child(d)) }),
+	} {
+		d := NewDoc(2)
+		_, err := d.Import(blob)
+		require.ErrorIs(t, err, ErrInvalid, name)
+		require.Empty(t, d.Version())
+		require.Empty(t, d.Roots())
+	}
+}

@@ -600,22 +600,27 @@ func (t *blockTables) apply(r *row, peer, lam uint32, ops []treeOp) []treeOp {
 }
 
 // ownContainers notes the owner of a child container that is the whole of a
-// packed value.
-func (s *state) ownContainers(val []byte, owner ent, key uint32) {
+// packed value: it returns the entity of a map, else noEnt, and the tree or 0.
+func (s *state) ownContainers(val []byte, owner ent, key uint32) (child ent, tree uint32) {
 	if val[0] != packContainer {
-		return
+		return noEnt, 0
 	}
 	id, _ := s.unpackContainer(val[1:])
 	if id.Root {
-		return
+		return noEnt, 0
 	}
 	switch id.Type {
 	case TypeMap:
-		s.own(s.nodes.get(s.peers.intern(id.ID.Peer), id.ID.Counter), owner, key)
+		child = s.nodes.get(s.peers.intern(id.ID.Peer), id.ID.Counter)
+		s.own(child, owner, key)
+		return child, 0
 	case TypeTree:
-		t := &s.trees[s.treeOf(id)-1]
+		tree = s.treeOf(id)
+		t := &s.trees[tree-1]
 		t.owner, t.key = owner, key
+		return noEnt, tree
 	}
+	return noEnt, 0
 }
 
 // storeBlock adds accepted changes of one block, in counter order, to the

@@ -70,6 +70,9 @@ type stateLoader struct {
 	hasP  bool
 
 	nested []nestedTree // trees read whose maps are not looked up yet
+
+	ownedMaps  bitset // child maps seen as the value of a key
+	ownedTrees bitset // the same of trees, one more than their index
 }
 
 const frontiersKey = "fr"
@@ -277,10 +280,31 @@ func (l *stateLoader) store(e ent, size int) {
 		s.nodes.at(e).rec = ref
 	}
 	for _, r := range l.regs {
-		if !r.deleted {
-			s.ownContainers(r.val, e, r.key)
+		if r.deleted {
+			continue
+		}
+		// A container is the value that the operation of its id wrote, which was
+		// one. Were it in two places, it could also be inside itself.
+		child, tree := s.ownContainers(r.val, e, r.key)
+		if child != noEnt && !l.ownedMaps.add(child) || tree != 0 && !l.ownedTrees.add(tree) {
+			c.fail("a container is in two places")
+			return
 		}
 	}
+}
+
+// bitset is a set of small integers.
+type bitset []uint64
+
+// add reports whether i was not in the set.
+func (b *bitset) add(i uint32) bool {
+	if n := int(i/64) + 1; n > len(*b) {
+		*b = append(*b, make([]uint64, n-len(*b))...)
+	}
+	word, bit := &(*b)[i/64], uint64(1)<<(i%64)
+	fresh := *word&bit == 0
+	*word |= bit
+	return fresh
 }
 
 // treeState decodes the nodes of a tree.
@@ -377,7 +401,9 @@ func (l *stateLoader) treeState(t uint32, c *cursor) {
 		c.fail("nodes form a cycle")
 		return
 	}
-	s.attachAll(t, rows)
+	if !s.attachAll(t, rows) {
+		c.fail("nodes of one parent were put there by one operation")
+	}
 }
 
 // acyclic reports whether the ancestors of all rows end somewhere. rows are
@@ -405,10 +431,12 @@ func (s *state) acyclic(rows []ent) bool {
 	return true
 }
 
-// attachAll fills the child sets of a tree whose nodes have their places.
-func (s *state) attachAll(t uint32, rows []ent) {
+// attachAll fills the child sets of a tree whose nodes have their places. It reports
+// whether siblings, those in the trash included, differ in the operation that put
+// them there.
+func (s *state) attachAll(t uint32, rows []ent) bool {
 	if len(rows) == 0 {
-		return
+		return true
 	}
 	base := rows[0]
 	counts := make([]uint32, len(rows)+1) // the root's last
@@ -419,14 +447,22 @@ func (s *state) attachAll(t uint32, rows []ent) {
 		return p - base
 	}
 	total, parents := 0, 0
+	var trash []IDLP
 	for _, e := range rows {
-		if p := s.nodes.at(e).parent; p != atTrash {
+		n := s.nodes.at(e)
+		if p := n.parent; p != atTrash {
 			if counts[slot(p)] == 0 {
 				parents++
 			}
 			counts[slot(p)]++
 			total++
+		} else {
+			trash = append(trash, IDLP{n.moveLam, s.peers.list[n.movePee]})
 		}
+	}
+	slices.SortFunc(trash, IDLP.Compare)
+	if len(slices.Compact(trash)) < len(rows)-total {
+		return false
 	}
 	all := make([]ent, total)
 	s.kids = slices.Grow(s.kids, parents)
@@ -450,6 +486,11 @@ func (s *state) attachAll(t uint32, rows []ent) {
 		for j := 1; j < len(k.one); j++ {
 			if !s.siblingLess(k.one[j-1], k.one[j]) {
 				slices.SortFunc(k.one, s.compareSiblings)
+				for j := 1; j < len(k.one); j++ {
+					if !s.siblingLess(k.one[j-1], k.one[j]) {
+						return false
+					}
+				}
 				break
 			}
 		}
@@ -460,14 +501,15 @@ func (s *state) attachAll(t uint32, rows []ent) {
 			k.one = nil
 		}
 	}
+	return true
 }
 
 func (s *state) compareSiblings(a, b ent) int {
 	switch {
-	case a == b:
-		return 0
 	case s.siblingLess(a, b):
 		return -1
+	case s.siblingLess(b, a):
+		return 1
 	}
-	return 1
+	return 0
 }

@@ -137,27 +137,28 @@ func checkOps(t *testing.T, d *Doc, v *vector) {
 		return
 	}
 	var ops []string
+	others := false
 	for op, err := range d.Ops() {
 		require.NoError(t, err)
+		if op.Kind == OpOther {
+			others = true
+			continue
+		}
 		ops = append(ops, opJSON(op))
 	}
-	if v.Family == "other-containers" {
+	if others {
+		// How those of other containers are divided is up to each library.
 		var want struct{ Ops []json.RawMessage }
 		readExpect(t, v, &want)
-		i := 0
-		for op, err := range d.Ops() {
-			require.NoError(t, err)
-			head := opJSON(op)
-			var w struct{ ID, Container string }
-			require.NoError(t, json.Unmarshal(want.Ops[i], &w))
-			require.Equal(t, w.ID, op.ID.String())
-			require.Equal(t, w.Container, op.Container.String())
-			if op.Kind != OpOther {
-				require.JSONEq(t, string(want.Ops[i]), head)
-			}
-			i++
+		want.Ops = slices.DeleteFunc(want.Ops, func(op json.RawMessage) bool {
+			var w struct{ Container string }
+			require.NoError(t, json.Unmarshal(op, &w))
+			return !strings.HasSuffix(w.Container, ":Map") && !strings.HasSuffix(w.Container, ":Tree")
+		})
+		require.Len(t, ops, len(want.Ops))
+		for i := range ops {
+			require.JSONEq(t, string(want.Ops[i]), ops[i])
 		}
-		require.Len(t, want.Ops, i)
 		return
 	}
 	got := "[" + strings.Join(ops, ",") + "]"
@@ -209,8 +210,12 @@ func (c canon) value(b []byte, v Value) []byte {
 	switch v.Kind() {
 	case KindInt:
 		i, _ := v.AsInt()
-		if i > 1<<53-1 || i < -(1<<53-1) {
+		switch {
+		case i <= 1<<53-1 && i >= -(1<<53-1):
+		case c.exact:
 			return fmt.Appendf(b, `{"$i64":"%d"}`, i)
+		default: // JavaScript sees the double next to it
+			return fmt.Appendf(b, `{"$num":"%016x"}`, math.Float64bits(float64(i)))
 		}
 		return strconv.AppendInt(b, i, 10)
 	case KindFloat:
