@@ -181,6 +181,24 @@ func TestSnapshotsThatContradictThemselvesAreRefused(t *testing.T) {
 	}
 	good := store(VersionVector{1: 2}, Frontiers{{1, 1}}, key)
 	same(t, d, load(t, good))
+	only := func(name string, val []byte) []byte {
+		w := newSSTWriter(nil)
+		w.add([]byte(name), val)
+		return snapshotOf(w.finish(), nil, nil)
+	}
+	missing := newSSTWriter(nil)
+	missing.add([]byte("fr"), appendFrontiers(nil, Frontiers{{1, 1}}))
+	missing.add([]byte("vv"), appendVersionVector(nil, nil))
+	for name, bad := range map[string][]byte{
+		"no version vector": only("fr", appendFrontiers(nil, nil)),
+		"no frontiers":      only("vv", appendVersionVector(nil, nil)),
+		"no operations":     snapshotOf(missing.finish(), nil, nil),
+	} {
+		for _, e := range []*Doc{NewDoc(1), docWithAnEdit(t)} {
+			_, err := e.Import(bad)
+			require.ErrorIs(t, err, ErrInvalid, name)
+		}
+	}
 	other := append(binary.BigEndian.AppendUint64(nil, 2), 0, 0, 0, 0)
 	for name, bad := range map[string][]byte{
 		"short version vector": store(VersionVector{1: 1}, Frontiers{{1, 1}}, key),

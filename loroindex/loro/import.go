@@ -150,21 +150,36 @@ func (in *importer) readChangeStore(sec sections) error {
 	if err != nil {
 		return err
 	}
-	return t.scan(0, len(t.blocks), inflateBudget(len(sec.oplog)), func(key, val []byte) error {
+	var meta loadedHistory
+	spans := make(map[PeerID][]Span)
+	err = t.scan(0, len(t.blocks), inflateBudget(len(sec.oplog)), func(key, val []byte) error {
 		if len(key) != 12 {
-			return nil
+			return meta.meta(string(key), val)
 		}
 		c := cursor{b: val}
-		_, end, _, _, _ := blockPrefix(&c)
+		ctr, end, _, _, _ := blockPrefix(&c)
 		if c.err != nil {
 			return c.err
 		}
 		peer := PeerID(binary.BigEndian.Uint64(key))
+		spans[peer] = append(spans[peer], Span{ctr, end})
 		if p, ok := in.d.s.peers.find(peer); ok && end <= in.d.h.end(p) {
 			return nil
 		}
 		return in.readBlock(slices.Clone(val))
 	})
+	if err != nil {
+		return err
+	}
+	if err := meta.complete(); err != nil {
+		return err
+	}
+	for _, id := range meta.fr {
+		if !slices.ContainsFunc(spans[id.Peer], func(s Span) bool { return s.Start <= id.Counter && id.Counter < s.End }) {
+			return invalidf("change store: frontiers name a missing operation")
+		}
+	}
+	return nil
 }
 
 // readBlock decodes a block and collects its unknown changes.

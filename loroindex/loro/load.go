@@ -197,8 +197,19 @@ func (h *loadedHistory) block(t *sstable, i int, key, val, body []byte) error {
 	return nil
 }
 
+// complete makes sure that the section says what version it is of.
+func (h *loadedHistory) complete() error {
+	if h.vv == nil || h.fr == nil {
+		return invalidf("change store: no version")
+	}
+	return nil
+}
+
 // check compares the section's metadata with its blocks.
 func (h *loadedHistory) check() error {
+	if err := h.complete(); err != nil {
+		return err
+	}
 	have := make(VersionVector, len(h.peers))
 	for i := range h.peers {
 		p := &h.peers[i]
