@@ -45,7 +45,12 @@ type NodeTouch struct {
 // A snapshot imported into an empty document also brings its state, which is
 // validated in form but, like in every Loro implementation, trusted in content;
 // [Doc.Verify] checks it. Shallow snapshots can only initialise an empty
-// document; into another they are merged like updates.
+// document; into another they are merged like updates. A document is empty that has
+// no operations, even if changes wait in it, which are then applied if they can be.
+// (loro-crdt 1.17 merges a shallow snapshot in that case, so that all of it waits.)
+//
+// A change that has everything it depends on but not the operations of its peer
+// before it is an error, as no writer makes one.
 //
 // blob is not kept: the caller may reuse it.
 //

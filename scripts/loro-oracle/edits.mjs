@@ -10,7 +10,7 @@ const strings = ['', 'a', 'né', '日本語', '🙂🙃', 'a\\b/c"d', '\u0000\u0
 const names = ['a', 'b', 'name', 'a long key', 'é', '日', '\u{10000}', '\ue000', '', '0'];
 
 // Random is a small generator (mulberry32): what it gives follows from the seed.
-class Random {
+export class Random {
   constructor(seed) {
     this.state = seed | 0;
   }
