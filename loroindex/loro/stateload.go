@@ -206,7 +206,7 @@ func (l *stateLoader) owner(parent ContainerID) ent {
 // mapState decodes the registers of a map.
 func (l *stateLoader) mapState(e ent, c *cursor) {
 	if size := l.registers(c); c.err == nil && len(l.regs) > 0 {
-		l.store(e, size)
+		l.store(e, size, c)
 	}
 }
 
@@ -261,8 +261,8 @@ func (l *stateLoader) registers(c *cursor) (size int) {
 	return size
 }
 
-// store makes l.regs the registers of a map.
-func (l *stateLoader) store(e ent, size int) {
+// store makes l.regs the registers of a map. c is where they were read, for errors.
+func (l *stateLoader) store(e ent, size int, c *cursor) {
 	s := l.s
 	if len(l.regs) > smallMap {
 		b := bigMap{regs: make(map[uint32]bigReg, len(l.regs))}
