@@ -65,9 +65,10 @@ const (
 	MinChunkSize     = 64 << 10
 	MaxChunkSize     = 64 << 20
 
-	DefaultCacheSize = 10 << 30
-	MinCacheSize     = 64 << 20
-	MaxCacheSize     = 1 << 50
+	MinCacheSize = 64 << 20
+	MaxCacheSize = 1 << 50
+
+	MaxUploads = 256
 
 	DefaultReadWait = time.Minute
 	MinReadWait     = time.Second
@@ -85,7 +86,8 @@ type Storage struct {
 
 	Mode      Mode  // DefaultMode when the file names none
 	ChunkSize int64 // bytes, MinChunkSize to MaxChunkSize
-	CacheSize int64 // bytes, MinCacheSize to MaxCacheSize, and at least 8 chunks
+	CacheSize int64 // bytes, MinCacheSize to MaxCacheSize, and at least 8 chunks; 0 when the file says nothing
+	Uploads   int   // at once, 1 to MaxUploads; 0 when the file says nothing
 
 	ReadWait time.Duration // how long a read waits for a store that does not answer, MinReadWait to MaxReadWait
 }
@@ -114,7 +116,8 @@ type Mount struct {
 	Prefix    string // verbatim from the file
 	Mode      Mode   // the mount's own, else the storage's
 	ChunkSize int64  // bytes, from the storage
-	CacheSize int64  // bytes, from the storage
+	CacheSize int64  // bytes, from the storage; 0: what suits the disk
+	Uploads   int    // at once, from the storage; 0: as many as usual
 	Line      int    // line of the table in Config.File, from 1
 }
 

@@ -324,8 +324,8 @@ func FuzzParse(f *testing.F) {
 			}
 			for i, m := range cfg.Mounts {
 				problem, _ := nameProblem(m.Name)
-				if m.Name == "" || problem != "" || m.CacheSize < minChunks*m.ChunkSize || !env.paths().isAbs(m.Path) && len(m.Path) != 2 || m.Line < 1 ||
-					m.ChunkSize < MinChunkSize || m.ChunkSize > MaxChunkSize || m.CacheSize < MinCacheSize ||
+				if m.Name == "" || problem != "" || m.CacheSize != 0 && m.CacheSize < minChunks*m.ChunkSize || !env.paths().isAbs(m.Path) && len(m.Path) != 2 || m.Line < 1 ||
+					m.ChunkSize < MinChunkSize || m.ChunkSize > MaxChunkSize || m.CacheSize != 0 && m.CacheSize < MinCacheSize ||
 					m.Mode != ModeBuffered && m.Mode != ModeSync || m.Storage.Backend == "" {
 					t.Fatalf("mount %d is not resolved: %+v", i, m)
 				}

@@ -78,8 +78,8 @@ func outcome(name string, text []byte) string {
 	}
 	var b strings.Builder
 	for _, m := range cfg.Mounts {
-		fmt.Fprintf(&b, "mount %q on %s, prefix %q, mode %s, chunks %s, cache %s, line %d\n", m.Name, m.Path, m.Prefix, m.Mode,
-			formatSize(m.ChunkSize), formatSize(m.CacheSize), m.Line)
+		fmt.Fprintf(&b, "mount %q on %s, prefix %q, mode %s, chunks %s, cache %s, uploads %d, line %d\n", m.Name, m.Path, m.Prefix, m.Mode,
+			formatSize(m.ChunkSize), formatSize(m.CacheSize), m.Uploads, m.Line)
 		fmt.Fprintf(&b, "  storage %+v\n", m.Storage)
 	}
 	for _, w := range cfg.Warnings {

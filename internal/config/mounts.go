@@ -63,6 +63,7 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 		}
 	}
 	m.ChunkSize, m.CacheSize, m.Mode = m.Storage.ChunkSize, m.Storage.CacheSize, m.Storage.Mode
+	m.Uploads = m.Storage.Uploads
 	if mode, given := t.mode(); given {
 		m.Mode = mode
 	}

@@ -94,7 +94,7 @@ type storageSet struct {
 // without regard to letter case, as the Rust program did.
 const builtinMemory = "memory"
 
-var storageKeys = []string{"backend", "s3", "dir", "mode", "chunk_size", "cache_size", "read_wait"}
+var storageKeys = []string{"backend", "s3", "dir", "mode", "chunk_size", "cache_size", "read_wait", "uploads"}
 
 // storages reads all [storages.NAME] tables.
 func (c *checker) storages(root *table) *storageSet {
@@ -152,7 +152,7 @@ func (set *storageSet) find(name string) (s Storage, known, ok bool) {
 		}
 	}
 	s = Storage{Name: builtinMemory, Backend: BackendMemory, Mode: DefaultMode,
-		ChunkSize: DefaultChunkSize, CacheSize: DefaultCacheSize, ReadWait: DefaultReadWait}
+		ChunkSize: DefaultChunkSize, ReadWait: DefaultReadWait}
 	set.byName[builtinMemory] = s
 	return s, true, true
 }
@@ -170,10 +170,11 @@ func (c *checker) storage(all *table, name string) (s Storage, ok bool) {
 	})
 	s = Storage{Name: name, Mode: DefaultMode}
 	s.ChunkSize = t.size("chunk_size", DefaultChunkSize, MinChunkSize, MaxChunkSize)
-	s.CacheSize = t.size("cache_size", DefaultCacheSize, MinCacheSize, MaxCacheSize)
 	s.ReadWait = t.duration("read_wait", DefaultReadWait, MinReadWait, MaxReadWait)
+	s.CacheSize = t.size("cache_size", 0, MinCacheSize, MaxCacheSize)
+	s.Uploads = t.count("uploads", 1, MaxUploads)
 
-	if least := minChunks * s.ChunkSize; s.CacheSize < least {
+	if least := minChunks * s.ChunkSize; s.CacheSize != 0 && s.CacheSize < least {
 		t.wrong("cache_size", "%s holds fewer than %d chunks of %s: write at least %s",
 			formatSize(s.CacheSize), minChunks, formatSize(s.ChunkSize), formatSize(least))
 	}

@@ -191,6 +191,24 @@ func (t *table) size(key string, otherwise, lo, hi int64) int64 {
 	return n
 }
 
+// count reads a whole number from lo to hi; 0 where there is none.
+func (t *table) count(key string, lo, hi int64) int {
+	v, ok := t.vals[key]
+	if !ok {
+		return 0
+	}
+	n, ok := v.(int64)
+	switch {
+	case !ok:
+		t.wrong(key, "is %s, must be a whole number from %d to %d", kind(v), lo, hi)
+	case n < lo || n > hi:
+		t.wrong(key, "%d is out of bounds: choose from %d to %d", n, lo, hi)
+	default:
+		return int(n)
+	}
+	return 0
+}
+
 // table returns a table within; nil when it is absent or wrong.
 func (t *table) table(key string) *table {
 	v, ok := t.vals[key]
