@@ -68,6 +68,12 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		ino.mu.Lock()
 		err := ino.commitLocked(apart)
 		ino.mu.Unlock()
+		if isFull(err) {
+			if err := fs.awaitRoom(ctx, ino, false, err); err != nil {
+				return err
+			}
+			continue
+		}
 		var m *missing
 		if !errors.As(err, &m) {
 			return err

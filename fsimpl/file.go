@@ -205,6 +205,19 @@ func (i *inode) write(p []byte, off int64, toEnd bool) error {
 	if err := i.fs.journal.Err(); err != nil {
 		return err
 	}
+	for {
+		err := i.writeOnce(p, off, toEnd)
+		if !isFull(err) {
+			return err
+		}
+		if err := i.fs.awaitRoom(i.fs.ctx, i, true, err); err != nil {
+			return err
+		}
+	}
+}
+
+// writeOnce is write without waiting for room in the cache.
+func (i *inode) writeOnce(p []byte, off int64, toEnd bool) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	size := i.length()
@@ -219,9 +232,7 @@ func (i *inode) write(p []byte, off int64, toEnd bool) error {
 		return nil
 	}
 	stage := func() error {
-		return i.staged.WriteAt(p, off, func(slot int64) error {
-			return i.sealSlot(slot, i.fs.opts.ChunkSize)
-		})
+		return i.staged.WriteAt(p, off, i.sealWritten)
 	}
 	err := stage()
 	for isDiskFull(err) && i.fs.makeRoom() {

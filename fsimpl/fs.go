@@ -50,12 +50,13 @@ type Options struct {
 	State     *statedir.Dir  // locked; the caller closes it after the FS
 	Mode      Mode
 	ChunkSize int64         // bytes; 0: DefaultChunkSize
-	CacheSize int64         // bytes; 0: DefaultCacheSize
+	CacheSize int64         // bytes, at least a chunk; 0: DefaultCacheSize, or a tenth of the disk if that is less
 	Uploads   int           // at once; 0: transfer.DefaultWorkers
 	Device    string        // names this machine in conflict names and in the history
 	UID, GID  uint32        // owner of what records none
 	RootMode  uint32        // permission bits of the root until somebody sets them
 	OpenWait  time.Duration // how long Open waits for a store that does not answer; 0: DefaultOpenWait
+	RoomWait  time.Duration // how long a write waits for a cache that is full of what is not uploaded; 0: DefaultRoomWait
 	ReadWait  time.Duration // how long a read waits for a store that does not answer; 0: a minute
 	Poll      time.Duration // how often to look for changes of other machines; 0: DefaultPoll, negative: never
 	SyncDelay time.Duration // how long after a change it is made to survive a power loss; 0: half a second
@@ -66,7 +67,7 @@ type Options struct {
 const (
 	// DefaultChunkSize is the size of a chunk in bytes.
 	DefaultChunkSize = 4 << 20
-	// DefaultCacheSize bounds the chunk cache in bytes.
+	// DefaultCacheSize bounds the chunk cache in bytes, on a disk that is large enough.
 	DefaultCacheSize = 10 << 30
 	// DefaultReadWait is how long a read waits for a store that does not answer.
 	DefaultReadWait = time.Minute
@@ -141,7 +142,13 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		opts.ChunkSize = DefaultChunkSize
 	}
 	if opts.CacheSize == 0 {
-		opts.CacheSize = DefaultCacheSize
+		opts.CacheSize = defaultCacheSize(opts.State.Path(), opts.ChunkSize)
+	}
+	if opts.CacheSize < opts.ChunkSize {
+		return nil, fmt.Errorf("a cache of %d bytes has no room for one chunk of %d bytes: set a larger cache_size or a smaller chunk_size", opts.CacheSize, opts.ChunkSize)
+	}
+	if opts.RoomWait == 0 {
+		opts.RoomWait = DefaultRoomWait
 	}
 	if opts.OpenWait == 0 {
 		opts.OpenWait = DefaultOpenWait
@@ -343,7 +350,17 @@ func (fs *FS) Progress() transfer.Progress { return fs.queue.Progress() }
 // store, however long that takes. report, if not nil, is called with how far it is whenever
 // that changes. When ctx ends first, what is left stays in the journal.
 func (fs *FS) Drain(ctx context.Context, report func(transfer.Progress)) error {
-	return errors.Join(fs.commitAll(ctx), fs.queue.Drain(ctx, report))
+	committed, drained := fs.drain(ctx, report)
+	return errors.Join(committed, drained)
+}
+
+func (fs *FS) drain(ctx context.Context, report func(transfer.Progress)) (committed, drained error) {
+	committed, drained = fs.commitAll(ctx), fs.queue.Drain(ctx, report)
+	if committed != nil && drained == nil {
+		// What did not fit into the cache does now.
+		committed, drained = fs.commitAll(ctx), fs.queue.Drain(ctx, report)
+	}
+	return committed, drained
 }
 
 // LeftError is what Close returns when changes stayed in the journal: the next
@@ -362,8 +379,7 @@ func (e *LeftError) Error() string {
 // No other method may be called during or after it. With a ctx that has ended it writes
 // nothing to the store. A *LeftError says that changes stayed in the journal.
 func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
-	committed := fs.commitAll(ctx)
-	drained := fs.queue.Drain(ctx, report)
+	committed, drained := fs.drain(ctx, report)
 	if drained == nil {
 		// The updates are in the store: a snapshot only saves time, so that a failure to
 		// write it fails nothing.

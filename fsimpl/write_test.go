@@ -1,8 +1,13 @@
 package fsimpl_test
 
 import (
+	"bytes"
+	"io/fs"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +19,7 @@ import (
 // were killed at this moment, with a store that has only what m put into it so far.
 func (m *machine) afterKill() *machine {
 	m.t.Helper()
-	copied := &machine{t: m.t, store: m.store, data: m.t.TempDir(), chunk: m.chunk, name: m.name}
+	copied := &machine{t: m.t, store: m.store, data: m.t.TempDir(), chunk: m.chunk, name: m.name, cache: m.cache, roomWait: m.roomWait}
 	require.NoError(m.t, os.CopyFS(copied.data, os.DirFS(m.data)))
 	copied.start()
 	m.t.Cleanup(func() {
@@ -63,4 +68,94 @@ func TestClosedFileSurvivesAKill(t *testing.T) {
 			store.setFail(nil)
 		})
 	}
+}
+
+// newSmall returns a machine whose cache holds sixteen chunks of 64 KiB.
+func newSmall(t *testing.T, store *faultStore) *machine {
+	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: 1 << 20, roomWait: 300 * time.Millisecond}
+	m.start()
+	t.Cleanup(func() {
+		if m.FS != nil {
+			m.stop()
+		}
+	})
+	return m
+}
+
+// cached returns how many bytes the machine's cache takes on disk.
+func (m *machine) cached() (bytes int64) {
+	m.t.Helper()
+	require.NoError(m.t, filepath.WalkDir(m.state.Cache(), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if info, err := d.Info(); err == nil { // it may have been evicted just now
+				bytes += info.Size()
+			}
+		}
+		return nil
+	}))
+	return bytes
+}
+
+func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
+	m := newSmall(t, newFaultStore())
+	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 5<<20+123)
+	f := m.create(root, "large")
+	for off := 0; off < len(body); off += 50_000 {
+		_, err := f.WriteAt(body[off:min(off+50_000, len(body))], int64(off))
+		require.NoError(t, err)
+		require.LessOrEqual(t, m.cached(), m.cache)
+	}
+	m.close(f)
+	require.True(t, bytes.Equal(body, m.get("large")))
+	m.restart()
+	require.True(t, bytes.Equal(body, m.get("large")))
+	require.LessOrEqual(t, m.cached(), m.cache)
+}
+
+func TestCacheFullOfPendingContentIsNoSpaceAndLosesNothing(t *testing.T) {
+	store := newFaultStore()
+	m := newSmall(t, store)
+	store.setFail(func(op, key string) error {
+		if op == objstore.OpPut {
+			return unavailable(op, key)
+		}
+		return nil
+	})
+	rng := rand.New(rand.NewPCG(2, 2))
+	kept := map[string][]byte{}
+	var err error
+	for n := 0; err == nil; n++ {
+		name := string(rune('a' + n))
+		body := randomBytes(rng, 1+rng.IntN(150_000))
+		f := m.create(root, name)
+		if _, err = f.WriteAt(body, 0); err == nil {
+			err = f.Flush()
+		}
+		if err == nil {
+			kept[name] = body
+		}
+		require.Less(t, n, 26)
+		_ = f.Release() // fails as Flush did
+	}
+	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
+	require.ErrorContains(t, err, "forced", "it tells why the cache is full")
+	require.LessOrEqual(t, m.cached(), m.cache)
+	require.Greater(t, len(kept), 4)
+	for name, body := range kept {
+		require.True(t, bytes.Equal(body, m.get(name)), name)
+	}
+	after := m.afterKill()
+	for name, body := range kept {
+		require.True(t, bytes.Equal(body, after.get(name)), name)
+	}
+	store.setFail(nil)
+	m.drain()
+	m.put("later", randomBytes(rng, 150_000))
+}
+
+func TestCacheSmallerThanAChunkIsRefused(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, cache: 1<<20 - 1}
+	err := m.tryStart()
+	require.ErrorContains(t, err, "cache_size")
+	require.NotContains(t, err.Error(), "\n")
 }

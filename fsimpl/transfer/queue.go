@@ -349,6 +349,20 @@ func (q *Queue) Drain(ctx context.Context, report func(Progress)) error {
 	})
 }
 
+// Await waits until reached says true. It is called at first and whenever something
+// changed: an upload that ended, for example. Nothing is held back meanwhile.
+func (q *Queue) Await(ctx context.Context, reached func() bool) error {
+	return q.wait(ctx, func() (bool, error) { return reached(), nil })
+}
+
+// Stored reports whether this process has uploaded an object, as far as it remembers,
+// and does not want it uploaded again.
+func (q *Queue) Stored(id objectid.ID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.recent[id] && q.objects[id] == nil
+}
+
 // wait calls reached, at first and after every change, until it says true or fails.
 // While somebody waits, nothing is held back to be gathered with what may follow.
 func (q *Queue) wait(ctx context.Context, reached func() (bool, error)) error {

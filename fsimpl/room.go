@@ -1,0 +1,103 @@
+package fsimpl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/statedir"
+)
+
+// What is pending fills the cache when programs write faster than the store takes it.
+// They are slowed then: a write or a commit that finds no room waits until uploads have
+// made some. When none ends for a while, it fails with NoSpace. Nothing that was
+// acknowledged is touched.
+
+const (
+	// DefaultRoomWait is how long a writer waits for the cache without any upload
+	// making room in it.
+	DefaultRoomWait = 10 * time.Second
+	// diskShare is the part of the disk that the cache takes where nothing is said.
+	diskShare = 10
+	// leastChunks is how many chunks a cache has room for where nothing is said.
+	leastChunks = 8
+)
+
+// defaultCacheSize returns the cap of a cache in dir for which the configuration has none.
+func defaultCacheSize(dir string, chunkSize int64) int64 {
+	size := int64(DefaultCacheSize)
+	if disk, err := statedir.DiskSize(dir); err == nil && disk > 0 {
+		size = min(size, disk/diskShare)
+	}
+	return max(size, leastChunks*chunkSize)
+}
+
+// roomForData reports whether a chunk that a write completed may take n bytes of the
+// cache: some are left to commits, without which nothing that fills it is uploaded.
+func (fs *FS) roomForData(n int64) bool {
+	reserve := min(2*fs.opts.ChunkSize, fs.opts.CacheSize/4)
+	return fs.cache.Stats().Pinned+n <= fs.opts.CacheSize-reserve
+}
+
+// awaitRoom returns nil when the cache has more room than when a writer of ino found it
+// full, which is the cause. With commit, what was written to the file so far is committed
+// first, so that it can be uploaded. No lock is held.
+func (fs *FS) awaitRoom(ctx context.Context, ino *inode, commit bool, cause error) error {
+	before := fs.cache.Stats().Pinned
+	if commit {
+		if err := fs.commit(ctx, ino); err != nil {
+			return err
+		}
+	}
+	patient, cancel := context.WithTimeout(ctx, fs.opts.RoomWait)
+	defer cancel()
+	err := fs.queue.Await(patient, func() bool {
+		fs.unpinStored()
+		return fs.cache.Stats().Pinned < before
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if last := fs.queue.Progress().Err; last != nil {
+			cause = fmt.Errorf("%w; the store: %w", cause, last)
+		}
+		return &Error{Op: "write", Kind: NoSpace, Err: cause}
+	}
+	return err
+}
+
+// unpinStored lets the cache give up what open files pinned and the store has.
+func (fs *FS) unpinStored() {
+	fs.mu.RLock()
+	open := make([]*inode, 0, len(fs.inodes))
+	for _, ino := range fs.inodes {
+		open = append(open, ino)
+	}
+	fs.mu.RUnlock()
+	for _, ino := range open {
+		ino.mu.Lock()
+		kept := ino.pins[:0]
+		for _, id := range ino.pins {
+			if fs.queue.Stored(id) {
+				fs.cache.Unpin(id)
+			} else {
+				kept = append(kept, id)
+			}
+		}
+		clear(ino.pins[len(kept):])
+		ino.pins = kept
+		ino.mu.Unlock()
+	}
+}
+
+// isFull reports whether err means that pending content fills the cache.
+func isFull(err error) bool { return errors.Is(err, chunkcache.ErrFull) }
+
+// sealWritten is sealSlot for a slot that a write completed. Called with mu held.
+func (i *inode) sealWritten(slot int64) error {
+	size := i.fs.opts.ChunkSize
+	if !i.fs.roomForData(size) {
+		return fmt.Errorf("%w: %d bytes", chunkcache.ErrFull, i.fs.opts.CacheSize)
+	}
+	return i.sealSlot(slot, size)
+}
