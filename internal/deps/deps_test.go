@@ -101,7 +101,7 @@ func TestEveryRuleIsEnforced(t *testing.T) {
 		{"fsimpl/b_test.go", code("github.com/winfsp/cgofuse/fuse"), "fsimpl/b_test.go:2: imports github.com/winfsp/cgofuse/fuse", "without a mount"},
 		{"objstore/b.go", code("github.com/aws/aws-sdk-go-v2"), "objstore/b.go:2: imports github.com/aws/aws-sdk-go-v2", "translating"},
 		{"objstore/b.go", code("github.com/aws/smithy-go/transport/http"), "objstore/b.go:2: imports github.com/aws/smithy-go/transport/http", "AWS SDK"},
-		{"objstore/b.go", code("github.com/johannesboyne/gofakes3"), "objstore/b.go:2: imports github.com/johannesboyne/gofakes3", "for tests alone"},
+		{"objstore/b.go", code("github.com/johannesboyne/gofakes3"), "objstore/b.go:2: imports github.com/johannesboyne/gofakes3", "for tests and the benchmark alone"},
 		{"loroindex/b.go", code("github.com/pierrec/lz4/v4"), "loroindex/b.go:2: imports github.com/pierrec/lz4/v4", "Loro's blocks"},
 		{"fsimpl/b.go", code("modernc.org/sqlite"), "fsimpl/b.go:2: imports modernc.org/sqlite", "no C compiler"},
 		{"cmd/pocket/b.go", code("github.com/BurntSushi/toml"), "cmd/pocket/b.go:2: imports github.com/BurntSushi/toml", "checked and resolved"},
