@@ -378,3 +378,10 @@ func freshFile(path string) ([]byte, error) {
 	dropCache(f)
 	return io.ReadAll(f)
 }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

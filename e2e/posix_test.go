@@ -102,13 +102,6 @@ func posix(t *testing.T, root string, plain bool) {
 	})
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func fails(t *testing.T, err error, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
