@@ -29,11 +29,16 @@ for target in darwin/arm64 linux/arm64 windows/arm64; do
 	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build $portable
 done
 
+step "workflows"
+go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
 step "unit tests, race detector"
-# Loro itself is for one goroutine at a time, and its tests are long: they run without.
-go test -race $(go list ./... | grep -v -e /e2e -e /loroindex)
-go test ./loroindex/...
-go test -race -run 'Concurrent|While|Failure|Reader' ./loroindex/...
+# Loro itself is for one goroutine at a time, and its tests are long, as are those of the
+# tools: they run without.
+long='/loroindex|/scripts/|/cmd/pocket-index'
+go test -race $(go list ./... | grep -v -E "/e2e|$long")
+go test $(go list ./... | grep -E "$long")
+go test -race -run 'Concurrent|While|Failure|Reader|Large' ./loroindex/...
 
 step "e2e: the built binaries and real mounts"
 go test -count=1 ./e2e/...
