@@ -15,6 +15,7 @@ import (
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/loroindex/loro"
 	"github.com/hamflx/pocket/objstore"
 )
 
@@ -80,6 +81,15 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 	if merged, err = fs.loadAndImport(ctx, local, left.Entries); err != nil {
 		return left, nil, merged, err
 	}
+	if known := fs.knownEntries(left.Entries); known < len(left.Entries) {
+		if err := fs.setAsideFrom(errors.New("changes before these are missing"), len(left.Entries)-known); err != nil {
+			return left, nil, merged, err
+		}
+		left.Entries = left.Entries[:known]
+		if merged, err = fs.loadAndImport(ctx, local, left.Entries); err != nil {
+			return left, nil, merged, err
+		}
+	}
 	if len(lost) == 0 && !fs.suspect {
 		return left, nil, merged, fs.journal.Judge(ctx, len(left.Entries), nil)
 	}
@@ -134,14 +144,30 @@ func (fs *FS) readableEntries(entries []journal.Entry) ([]journal.Entry, error) 
 		if err == nil {
 			continue
 		}
-		kept, copyErr := fs.journal.CopyAside()
-		if copyErr != nil {
-			return nil, errors.Join(err, copyErr)
-		}
-		fs.tell(fmt.Sprintf("journal %s is damaged: %v; it is kept as %s, and the last %d changes are lost", fs.opts.State.Journal(), err, kept, len(entries)-n))
-		return entries[:n], nil
+		return entries[:n], fs.setAsideFrom(err, len(entries)-n)
 	}
 	return entries, nil
+}
+
+// knownEntries returns how many entries come before the first one whose operations the
+// index, into which all were imported, does not have: they build on others that it lacks.
+func (fs *FS) knownEntries(entries []journal.Entry) int {
+	version := fs.index.Version()
+	n := slices.IndexFunc(entries, func(e journal.Entry) bool { return version[loro.PeerID(e.Peer)] < e.End })
+	if n < 0 {
+		return len(entries)
+	}
+	return n
+}
+
+// setAsideFrom keeps a copy of the journal, whose last changes cannot be used, and tells why.
+func (fs *FS) setAsideFrom(why error, changes int) error {
+	kept, err := fs.journal.CopyAside()
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	fs.tell(fmt.Sprintf("journal %s is damaged: %v; it is kept as %s, and the last %d changes are lost", fs.opts.State.Journal(), why, kept, changes))
+	return nil
 }
 
 // loadAndImport loads the index and imports journal entries.

@@ -70,9 +70,9 @@ func TestClosedFileSurvivesAKill(t *testing.T) {
 	}
 }
 
-// newSmall returns a machine whose cache holds sixteen chunks of 64 KiB.
-func newSmall(t *testing.T, store *faultStore) *machine {
-	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: 1 << 20, roomWait: 300 * time.Millisecond}
+// newSmall returns a machine with a small cache, of some bytes, and chunks of 64 KiB.
+func newSmall(t *testing.T, store *faultStore, cache int64) *machine {
+	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: cache, roomWait: 300 * time.Millisecond}
 	m.start()
 	t.Cleanup(func() {
 		if m.FS != nil {
@@ -82,39 +82,42 @@ func newSmall(t *testing.T, store *faultStore) *machine {
 	return m
 }
 
-// cached returns how many bytes the machine's cache takes on disk.
+// cached returns how many bytes the machine's cache takes on disk. Nothing is mounted: files
+// that come and go during the walk would be counted together.
 func (m *machine) cached() (bytes int64) {
 	m.t.Helper()
 	require.NoError(m.t, filepath.WalkDir(m.state.Cache(), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
-			if info, err := d.Info(); err == nil { // it may have been evicted just now
-				bytes += info.Size()
-			}
+			info, err := d.Info()
+			bytes += info.Size()
+			return err
 		}
-		return nil
+		return err
 	}))
 	return bytes
 }
 
 func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
-	m := newSmall(t, newFaultStore())
-	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 5<<20+123)
+	m := newSmall(t, newFaultStore(), 8<<20)
+	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 24<<20+123)
 	f := m.create(root, "large")
 	for off := 0; off < len(body); off += 50_000 {
 		_, err := f.WriteAt(body[off:min(off+50_000, len(body))], int64(off))
 		require.NoError(t, err)
-		require.LessOrEqual(t, m.cached(), m.cache)
+		require.LessOrEqual(t, m.Status().Cache.Bytes, m.cache)
 	}
 	m.close(f)
 	require.True(t, bytes.Equal(body, m.get("large")))
 	m.restart()
 	require.True(t, bytes.Equal(body, m.get("large")))
+	require.LessOrEqual(t, m.Status().Cache.Bytes, m.cache)
+	m.stop()
 	require.LessOrEqual(t, m.cached(), m.cache)
 }
 
 func TestCacheFullOfPendingContentIsNoSpaceAndLosesNothing(t *testing.T) {
 	store := newFaultStore()
-	m := newSmall(t, store)
+	m := newSmall(t, store, 1<<20)
 	store.setFail(func(op, key string) error {
 		if op == objstore.OpPut {
 			return unavailable(op, key)
@@ -139,12 +142,13 @@ func TestCacheFullOfPendingContentIsNoSpaceAndLosesNothing(t *testing.T) {
 	}
 	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
 	require.ErrorContains(t, err, "forced", "it tells why the cache is full")
-	require.LessOrEqual(t, m.cached(), m.cache)
+	require.LessOrEqual(t, m.Status().Cache.Bytes, m.cache)
 	require.Greater(t, len(kept), 4)
 	for name, body := range kept {
 		require.True(t, bytes.Equal(body, m.get(name)), name)
 	}
 	after := m.afterKill()
+	require.LessOrEqual(t, after.cached(), after.cache)
 	for name, body := range kept {
 		require.True(t, bytes.Equal(body, after.get(name)), name)
 	}

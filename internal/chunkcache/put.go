@@ -111,6 +111,17 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 		c.mu.Unlock()
 		return fmt.Errorf("%w: %d of %d bytes, no room for %d more", ErrFull, pinned, c.cap, size)
 	}
+	if most := max(c.cap, c.limit()+c.packSize); c.cap > 0 && !pin && c.bytes+cost > most {
+		// What can be fetched again is not worth a cache above its cap: where others are
+		// being written and cannot be evicted yet, it is not kept.
+		c.mu.Unlock()
+		c.evict(cost)
+		c.mu.Lock()
+		if c.bytes+cost > most {
+			c.mu.Unlock()
+			return fmt.Errorf("%w: others are being written, no room for %d more bytes", ErrFull, size)
+		}
+	}
 	c.bytes += cost
 	if pin {
 		c.pinned += cost
@@ -120,7 +131,6 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 	if over {
 		c.evict(0)
 	}
-
 	var to spot
 	var err error
 	if record != nil {

@@ -105,9 +105,14 @@ func examine(path string, used bool) (kept string, why error, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
 	}
-	// A new database is moved from the log to its file before anything else.
-	if err == nil && info.Size() == 0 && used || (err != nil || info.Size() == 0) && log.commits > 1 {
+	// A new database is moved from the log to its file before anything else. Less than a
+	// page is as good as nothing, for SQLite too.
+	empty := err != nil || info.Size() < pageSize
+	if err == nil && empty && used || empty && log.commits > 1 {
 		return "", nil, fmt.Errorf("%w: its database is empty, which it was not", ErrDamaged)
+	}
+	if !empty && !knownFormat(path) {
+		return "", nil, fmt.Errorf("%w: its database says that it is of a format there is not", ErrDamaged)
 	}
 	// A power loss leaves holes as well, but not before something that was written
 	// after the next sync had ended.
@@ -116,6 +121,20 @@ func examine(path string, used bool) (kept string, why error, err error) {
 	}
 	kept, err = copyAside(path)
 	return kept, fmt.Errorf("%w: its log is, at byte %d, and what comes after that is lost", ErrDamaged, log.hole), err
+}
+
+// knownFormat reports whether a database says that SQLite may write it, and how: of one with
+// a larger number there SQLite only reads, and says so with every write.
+// https://www.sqlite.org/fileformat2.html#file_format_version_numbers
+func knownFormat(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true // which SQLite will tell better
+	}
+	defer f.Close()
+	versions := make([]byte, 2)
+	_, err = f.ReadAt(versions, 18)
+	return err != nil || versions[0] <= 2 && versions[1] <= 2
 }
 
 // asideName is the name under which a journal, or a copy, is set aside.
