@@ -84,9 +84,7 @@ func TestSeveralProcessesAreFoundAndGoOneByOne(t *testing.T) {
 	require.NoError(t, one.Close(t.Context()))
 	require.Equal(t, "two", only(t, dir).Config)
 	require.NoError(t, two.Close(t.Context()))
-	entries, err := os.ReadDir(Dir(dir))
-	require.NoError(t, err)
-	require.Empty(t, entries)
+	require.NoDirExists(t, Dir(dir))
 }
 
 func TestWaitReportsAndEndsWithTheErrorOfTheOtherSide(t *testing.T) {

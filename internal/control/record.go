@@ -49,7 +49,16 @@ type socket struct {
 // open makes the run directory, a socket and its record, in this order: who finds the
 // record can connect.
 func open(dataDir string, about About) (*socket, error) {
-	dir := Dir(dataDir)
+	for attempt := 0; ; attempt++ {
+		s, err := openOnce(Dir(dataDir), about)
+		// Another process that ends may remove the directory, while it is empty.
+		if !errors.Is(err, os.ErrNotExist) || attempt == 3 {
+			return s, err
+		}
+	}
+}
+
+func openOnce(dir string, about About) (*socket, error) {
 	if err := makePrivate(dir); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -59,6 +61,9 @@ func (s *Server) Close(ctx context.Context) error {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.served
+	// What was made for nothing but this goes with the last process: where others are it
+	// is not empty, and stays.
+	os.Remove(filepath.Dir(s.socket.record))
 	return errors.Join(forgotten, err)
 }
 
