@@ -65,5 +65,8 @@ func install(debian, fedora, arch string) string {
 			return c.command
 		}
 	}
+	if debian == fedora && fedora == arch {
+		return "install " + debian
+	}
 	return fmt.Sprintf("install %s (Debian), %s (Fedora) or %s (Arch)", debian, fedora, arch)
 }

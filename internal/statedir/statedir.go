@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
 )
@@ -249,7 +250,11 @@ func unwritable(path string, err error) error {
 		cause = pathErr.Err
 		path = pathErr.Path
 	}
-	return fmt.Errorf("state cannot be kept: cannot write %s (%w): make it writable or set %s to a directory that is", path, cause, dataVariable)
+	next := "make it writable"
+	if errors.Is(err, syscall.ENOSPC) {
+		next = "free some space"
+	}
+	return fmt.Errorf("state cannot be kept: cannot write %s (%w): %s or set %s to another directory", path, cause, next, dataVariable)
 }
 
 // fill makes the directories inside of the state directory.
