@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building and mounting need on Debian and its relatives, and says so:
-# gcc, libfuse-dev (headers and libfuse.so.2), fuse3 (fusermount), git, sqlite3 with
-# --tests, Wine and a C compiler for Windows with --windows. Does nothing when all is there.
+# Installs what building and mounting need on Debian and its relatives, and says so: gcc,
+# libfuse-dev (headers and libfuse.so.2), fuse3 (fusermount); with --tests git, sqlite3, rsync
+# and ssh-keygen; with --windows Wine and a C compiler for Windows. Does nothing when all is there.
 # As a normal user it asks sudo.
 set -euo pipefail
 
@@ -22,6 +22,8 @@ want fusermount fuse3
 if [ "${1:-}" = --tests ]; then
 	want git git
 	want sqlite3 sqlite3
+	want rsync rsync
+	want ssh-keygen openssh-client
 fi
 [ "${1:-}" != --package ] || want zip zip
 if [ "${1:-}" = --windows ]; then
