@@ -250,13 +250,30 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkExportSnapshot100k exports snapshots after one edit each: of a name, which
+// leaves the tree as it is, and by a new file; and one with everything written anew.
 func BenchmarkExportSnapshot100k(b *testing.B) {
-	d := load(b, filesSnapshot(b, 100_000))
-	b.ReportAllocs()
-	for b.Loop() {
-		_, err := d.ExportSnapshot()
-		require.NoError(b, err)
+	run := func(name string, edit func(d *Doc, i int64)) {
+		b.Run(name, func(b *testing.B) {
+			d := load(b, filesSnapshot(b, 100_000))
+			b.ReportAllocs()
+			for i := int64(0); b.Loop(); i++ {
+				edit(d, i)
+				_, err := d.ExportSnapshot()
+				require.NoError(b, err)
+			}
+		})
 	}
+	run("name", func(d *Doc, i int64) {
+		_, file := d.find("files", 500)
+		require.NoError(b, d.Tree("files").Meta(file).Set("name", Int(i)))
+	})
+	run("create", func(d *Doc, i int64) {
+		file, err := d.Tree("files").Create(TreeRoot)
+		require.NoError(b, err)
+		require.NoError(b, d.Tree("files").Meta(file).Set("name", Int(i)))
+	})
+	run("anew", func(d *Doc, i int64) { d.s.kept.Store(nil) })
 }
 
 // residentMiB is the resident memory of the process, where the system tells.

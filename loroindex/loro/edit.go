@@ -145,7 +145,7 @@ func (d *Doc) setKey(e ent, key uint32, val []byte) error {
 		op.kind = OpMapDelete
 	}
 	d.txn.record(op, val)
-	d.s.setReg(n, register{key: key, peer: d.self, lam: lam, deleted: val == nil, val: val})
+	d.s.setReg(e, register{key: key, peer: d.self, lam: lam, deleted: val == nil, val: val})
 	return nil
 }
 

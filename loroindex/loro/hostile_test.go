@@ -238,7 +238,7 @@ func TestVerifyFindsAStateThatIsNotOfItsHistory(t *testing.T) {
 			n, _ := e.find("files", 3)
 			require.NoError(t, e.s.force(n, "name", String("other")))
 		},
-		"missing key": func(e *Doc) { n, _ := e.find("files", 5); e.s.nodes.at(n).rec = 0 },
+		"missing key": func(e *Doc) { n, _ := e.find("files", 5); e.s.nodes.at(n).rec = 0; e.s.changed(n) },
 		"place":       func(e *Doc) { n, _ := e.find("files", 7); e.s.correct(n, nodePlace{parent: atTrash}) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,7 +271,7 @@ func (s *state) force(e ent, key string, v Value) error {
 	k := s.keys.internString(key)
 	r, _ := s.findReg(s.nodes.at(e).rec, k)
 	w := register{key: k, peer: r.peer, lam: r.lam + 1, val: s.pk.value(nil, v)}
-	s.setReg(s.nodes.at(e), w)
+	s.setReg(e, w)
 	return nil
 }
 
@@ -319,7 +319,7 @@ func TestStaleRegistersOfASnapshotDoNotLoseToOlderWrites(t *testing.T) {
 		if !deleted {
 			w.val = a.s.pk.value(nil, Int(7))
 		}
-		a.s.setReg(a.s.nodes.at(e), w)
+		a.s.setReg(e, w)
 		snap, err := a.ExportSnapshot()
 		require.NoError(t, err)
 
@@ -461,7 +461,7 @@ func TestStatesNoHistoryLeadsToAreRefused(t *testing.T) {
 	link := func(d *Doc, from, to Map) {
 		e, ok := from.ent()
 		require.True(t, ok)
-		d.s.setReg(d.s.nodes.at(e), register{key: d.s.keys.internString("link"), peer: d.self, lam: 99, val: d.s.pk.container(nil, to.id)})
+		d.s.setReg(e, register{key: d.s.keys.internString("link"), peer: d.self, lam: 99, val: d.s.pk.container(nil, to.id)})
 	}
 	child := func(d *Doc) Map {
 		v, _ := d.Map("m").Get("child")

@@ -597,17 +597,17 @@ func (t *blockTables) apply(r *row, peer, lam uint32, ops []treeOp) []treeOp {
 			w.val = s.pk.nested(room[:0], &in, t.keys, packID{peer: peer, ctr: r.ctr, top: true})
 			s.ownContainers(w.val, c.e, w.key)
 		}
-		if s.setReg(s.nodes.at(c.e), w) {
+		if s.setReg(c.e, w) {
 			s.noteWrite(c.e)
 		}
 	case TypeTree:
 		op := treeOp{lam: lam, peer: peer, ctr: r.ctr, parent: atRoot}
-		op.target = s.nodes.getNode(c.tree, s.peers.intern(r.tree.target.Peer), r.tree.target.Counter)
+		op.target = s.getNode(c.tree, s.peers.intern(r.tree.target.Peer), r.tree.target.Counter)
 		switch {
 		case r.tree.trash():
 			op.parent = atTrash
 		case !r.tree.root:
-			op.parent = s.nodes.getNode(c.tree, s.peers.intern(r.tree.parent.Peer), r.tree.parent.Counter)
+			op.parent = s.getNode(c.tree, s.peers.intern(r.tree.parent.Peer), r.tree.parent.Counter)
 		}
 		if op.parent != atTrash {
 			op.pos = t.pos[r.tree.pos]

@@ -177,6 +177,9 @@ func (m Map) SetMap(key string) (Map, error) {
 // own records that a map is the value of a key of another map.
 func (s *state) own(child, owner ent, key uint32) {
 	if n := s.nodes.at(child); n.tree == 0 {
+		if n.parent != owner {
+			s.changed(child)
+		}
 		n.parent, n.pos = owner, key
 	}
 }

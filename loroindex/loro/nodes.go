@@ -158,7 +158,8 @@ func (t *nodeTable) findNode(tree uint32, peer uint32, ctr int32) (ent, bool) {
 
 // getNode finds or makes the node of an id in a tree; it is in no place yet
 // when new.
-func (t *nodeTable) getNode(tree uint32, peer uint32, ctr int32) ent {
+func (s *state) getNode(tree uint32, peer uint32, ctr int32) ent {
+	t := &s.nodes
 	e := t.get(peer, ctr)
 	n := t.at(e)
 	switch n.tree {
@@ -166,6 +167,7 @@ func (t *nodeTable) getNode(tree uint32, peer uint32, ctr int32) ent {
 		return e
 	case 0:
 		n.tree, n.parent = tree, nowhere
+		s.changed(e)
 		return e
 	}
 	k := aliasKey{tree, e}

@@ -230,7 +230,15 @@ func (s *state) sortedRegs(buf []register, rec recRef) []register {
 
 // setReg writes a register into the map of an entity unless a later write is
 // already there. w.val is copied. It reports whether it was written.
-func (s *state) setReg(n *node, w register) bool {
+func (s *state) setReg(e ent, w register) bool {
+	if !s.writeReg(s.nodes.at(e), w) {
+		return false
+	}
+	s.changed(e)
+	return true
+}
+
+func (s *state) writeReg(n *node, w register) bool {
 	rec := n.rec
 	if rec&bigRef != 0 {
 		return s.setBig(&s.bigs[rec&^bigRef], w)

@@ -1,5 +1,7 @@
 package loro
 
+import "sync/atomic"
+
 // state is what the operations amount to: registers of maps and places of tree
 // nodes. It knows nothing of history.
 type state struct {
@@ -22,6 +24,8 @@ type state struct {
 	foreign map[ent]ContainerID
 
 	rootFrontiers Frontiers // the version a loaded shallow root state is of
+
+	kept atomic.Pointer[keptState] // nil: none; replaced by exports, of which several may run
 
 	log treeLog
 	rec *recorder // notes what changes during an import, else nil

@@ -12,7 +12,8 @@ import (
 // encodeState appends a state section. root, if not nil, makes it the state at
 // the root of a shallow snapshot, which names its version. over, if not nil, is
 // such a root section that the result will be laid over: entries equal to those
-// there are left out.
+// there are left out. Of a state that is written as it is, what did not change since
+// it was last read or written is copied.
 func (d *Doc) encodeState(out []byte, s *state, root Frontiers, over []byte) ([]byte, error) {
 	for id, o := range s.others {
 		if o.dirty {
@@ -56,19 +57,24 @@ func (d *Doc) encodeState(out []byte, s *state, root Frontiers, over []byte) ([]
 	slices.SortFunc(loose, func(a, b looseEntry) int { return bytes.Compare(a.key, b.key) })
 
 	// The keys of maps that are no roots begin with 0 and come first.
-	var key []byte
-	for _, m := range e.maps() {
-		val, err := e.mapEntry(m.e)
-		if err != nil {
-			return nil, err
-		}
-		key = appendCIDKey(key[:0], s.mapID(m.e))
-		e.add(key, val)
+	plain := root == nil && over == nil
+	var kept *keptState
+	if plain {
+		kept = s.kept.Load()
+	}
+	fresh, err := e.addMaps(kept)
+	if err != nil {
+		return nil, err
 	}
 	for _, l := range loose {
 		e.add(l.key, l.val)
 	}
-	return e.w.finish(), nil
+	section := len(out)
+	out = e.w.finish()
+	if plain && (kept == nil || fresh > 256+len(kept.clean)/8) {
+		err = s.keep(out[section:])
+	}
+	return out, err
 }
 
 type looseEntry struct{ key, val []byte }
@@ -109,26 +115,30 @@ type mapKey struct {
 	peer uint64
 	ctr  uint32
 	e    ent
+	gone bool // has no entry, but may have one in what is kept
 }
 
-// maps returns the maps that get an entry and are no roots, in key order.
-func (e *stateEncoder) maps() []mapKey {
+// maps returns the maps that get an entry, are no roots and cannot be copied from
+// what is kept, in key order.
+func (e *stateEncoder) maps(kept *keptState) []mapKey {
 	s := e.s
-	out := make([]mapKey, 0, s.nodes.n)
+	var out []mapKey
+	if kept == nil {
+		out = make([]mapKey, 0, s.nodes.n)
+	}
 	for i := range s.nodes.n {
 		n := s.nodes.at(i)
-		// Empty maps get an entry too: the official library takes a map without one
-		// for a map that does not exist once it edits the document. A second
-		// entity of a node, which stands for nothing of its own, does not.
-		if n.peer == rootPeer {
+		if n.peer == rootPeer || kept.has(i) {
 			continue
 		}
-		if n.rec == 0 {
-			if first, _ := s.nodes.find(n.peer, n.ctr); n.parent == nowhere || first != i {
+		m := mapKey{peer: bits.ReverseBytes64(uint64(s.peers.list[n.peer])), ctr: bits.ReverseBytes32(uint32(n.ctr)), e: i}
+		if !s.hasEntry(i) {
+			if kept == nil || int(i) >= len(kept.clean) || !s.first(i) {
 				continue
 			}
+			m.gone = true
 		}
-		out = append(out, mapKey{bits.ReverseBytes64(uint64(s.peers.list[n.peer])), bits.ReverseBytes32(uint32(n.ctr)), i})
+		out = append(out, m)
 	}
 	slices.SortFunc(out, func(a, b mapKey) int {
 		return cmp.Or(cmp.Compare(a.peer, b.peer), cmp.Compare(a.ctr, b.ctr))
@@ -207,14 +217,7 @@ func (d *Doc) origin(id ContainerID) (parent ContainerID, err error) {
 }
 
 func (e *stateEncoder) wrapper(kind ContainerType, depth uint64, parent ContainerID, has bool) {
-	b := append(e.buf[:0], byte(kind))
-	b = appendUvarint(b, depth)
-	if has {
-		b = appendPostcardCID(append(b, 1), parent)
-	} else {
-		b = append(b, 0)
-	}
-	e.buf = b
+	e.buf = appendWrapper(e.buf[:0], kind, depth, parent, has)
 }
 
 // mapEntry encodes the entry of a map, valid until the next call.

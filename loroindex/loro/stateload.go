@@ -13,6 +13,11 @@ import (
 // load decodes the state of a snapshot: the state section, or for a shallow
 // snapshot the root's state overlaid with the state section.
 func (s *state) load(sec sections) error {
+	// A state that stands for itself is kept, for exports. The rest of the blob is not.
+	keep := len(sec.root) == 0 && keepable(sec.state)
+	if keep {
+		sec.state = bytes.Clone(sec.state)
+	}
 	root, err := openSSTable(sec.root)
 	if err != nil {
 		return err
@@ -37,6 +42,12 @@ func (s *state) load(sec sections) error {
 	// Trees first: their nodes then lie in the table in tree order. The maps that trees
 	// are in come after that: they may be nodes of a tree that was not read yet.
 	for _, trees := range []bool{true, false} {
+		if keep && !trees {
+			l.clean = make([]bool, s.nodes.n)
+			for t := range s.trees {
+				l.wrappers = append(l.wrappers, s.wrapperIn(uint32(t+1)))
+			}
+		}
 		if err := l.table(root, trees, true); err != nil {
 			return err
 		}
@@ -48,7 +59,47 @@ func (s *state) load(sec sections) error {
 		}
 		l.nested = nil
 	}
+	if keep {
+		s.kept.Store(&keptState{top, l.clean})
+	}
 	return nil
+}
+
+// wrapperIn is how the entries of maps of nodes of a tree begin, nil if that may change.
+func (s *state) wrapperIn(t uint32) []byte {
+	id := s.trees[t-1].id
+	if !id.Root || mergeableParent(id.Name) != (ContainerID{}) {
+		return nil
+	}
+	return appendWrapper(nil, TypeMap, rootDepth, id, true)
+}
+
+// usual reports whether the entry of a map, of which c is what is left, begins as the
+// one that is written for it and always will.
+func (l *stateLoader) usual(e ent, val []byte, c *cursor) bool {
+	s := l.s
+	n := s.nodes.at(e)
+	head := val[:len(val)-len(c.b)]
+	if n.tree != 0 {
+		t := int(n.tree - 1)
+		return n.parent != nowhere && t < len(l.wrappers) && bytes.Equal(head, l.wrappers[t])
+	}
+	parent, ok := s.fixedParent(e)
+	if ok {
+		l.head = appendWrapper(l.head[:0], TypeMap, rootDepth, parent, true)
+	}
+	return ok && bytes.Equal(head, l.head)
+}
+
+// noteClean notes that the entry of a map is as it would be written.
+func (l *stateLoader) noteClean(e ent, usual bool) {
+	if l.wrappers == nil || !usual {
+		return
+	}
+	if int(e) >= len(l.clean) {
+		l.clean = append(l.clean, make([]bool, int(e)+1-len(l.clean))...)
+	}
+	l.clean[e] = true
 }
 
 // nestedTree is a tree in a map.
@@ -70,6 +121,11 @@ type stateLoader struct {
 	hasP  bool
 
 	nested []nestedTree // trees read whose maps are not looked up yet
+
+	// Of a section that is kept:
+	clean    []bool   // see keptState
+	wrappers [][]byte // by tree, see wrapperIn
+	head     []byte   // scratch
 
 	ownedMaps  bitset // child maps seen as the value of a key
 	ownedTrees bitset // the same of trees, one more than their index
@@ -149,7 +205,9 @@ func (l *stateLoader) entry(key, val []byte) error {
 		if s.nodes.at(e).rec != 0 {
 			return invalidf("state of %v: more than one entry", id)
 		}
+		usual := !id.Root && l.usual(e, val, &c)
 		l.mapState(e, &c)
+		l.noteClean(e, usual && c.err == nil)
 	case TypeTree:
 		t := s.treeOf(id)
 		if has == 1 && !id.Root {
@@ -366,7 +424,7 @@ func (l *stateLoader) treeState(t uint32, c *cursor) {
 			return
 		}
 		before := s.nodes.n
-		if rows[i] = s.nodes.getNode(t, peers[p], int32(ctr)); rows[i] < before {
+		if rows[i] = s.getNode(t, peers[p], int32(ctr)); rows[i] < before {
 			c.fail("node occurs twice")
 			return
 		}

@@ -96,6 +96,7 @@ func (r *mapReader) init(l *stateLoader, records *sharedArena) {
 	r.bud = *l.bud
 	r.records.of = records
 	r.view.keys, r.view.peers, r.view.nodes = l.s.keys, l.s.peers, l.s.nodes
+	r.clean, r.wrappers = l.clean, l.wrappers
 	r.view.keys.frozen, r.view.peers.frozen = true, true
 	r.view.pk.s = &r.view
 	r.stateLoader.s = &r.view
@@ -134,6 +135,7 @@ func (r *mapReader) quick(key, val []byte) bool {
 		return false
 	}
 	r.view.keys.missed, r.view.peers.missed = false, false
+	usual := r.usual(e, val, &c)
 	size := r.registers(&c)
 	if c.err != nil || len(c.b) > 0 || len(r.regs) > smallMap || r.view.keys.missed || r.view.peers.missed {
 		r.hasP = false // what was looked up last may be what was not found
@@ -145,6 +147,7 @@ func (r *mapReader) quick(key, val []byte) bool {
 		}
 	}
 	if len(r.regs) == 0 {
+		r.noteClean(e, usual)
 		return true
 	}
 	ref, body := r.records.alloc(size)
@@ -156,6 +159,7 @@ func (r *mapReader) quick(key, val []byte) bool {
 		body = appendReg(body, r.regs[i])
 	}
 	n.rec = ref
+	r.noteClean(e, usual)
 	return true
 }
 

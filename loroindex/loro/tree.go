@@ -74,7 +74,7 @@ func (t Tree) Create(parent TreeID) (TreeID, error) {
 		return TreeID{}, err
 	}
 	tree := d.s.treeOf(t.id)
-	e := d.s.nodes.getNode(tree, d.self, ctr)
+	e := d.s.getNode(tree, d.self, ctr)
 	if err := d.moveNode(OpTreeCreate, tree, e, p); err != nil {
 		return TreeID{}, err
 	}

@@ -140,6 +140,7 @@ func (s *state) do(op treeOp) {
 	}
 	if n.parent == nowhere {
 		s.trees[n.tree-1].nodes++
+		s.changed(op.target)
 	}
 	s.detach(op.target)
 	s.log.ops = append(s.log.ops, logEntry{op, n.last})
@@ -166,6 +167,7 @@ func (s *state) undo(e *logEntry) {
 		if !ok {
 			base = nodePlace{parent: nowhere}
 			s.trees[n.tree-1].nodes--
+			s.changed(e.target)
 		}
 		n.setPlace(base)
 	}

@@ -182,6 +182,7 @@ func (s *state) relog(p *past) {
 func (s *state) correct(e ent, place nodePlace) {
 	n := s.nodes.at(e)
 	s.rec.noteMove(e, n)
+	s.changed(e)
 	s.detach(e)
 	if n.parent == nowhere {
 		s.trees[n.tree-1].nodes++
@@ -223,7 +224,7 @@ func (d *Doc) rootPlaces() (map[ent]nodePlace, error) {
 	places := make(map[ent]nodePlace, old.nodes.n)
 	here := func(tree uint32, e ent) ent {
 		n := old.nodes.at(e)
-		return s.nodes.getNode(tree, s.peers.intern(old.peers.list[n.peer]), n.ctr)
+		return s.getNode(tree, s.peers.intern(old.peers.list[n.peer]), n.ctr)
 	}
 	for e := range old.nodes.n {
 		n := old.nodes.at(e)
