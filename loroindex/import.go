@@ -2,6 +2,7 @@ package loroindex
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,6 +37,10 @@ func (x *Index) ImportAll(blobs ...[]byte) (Changes, int, error) {
 	var failed error
 	for ; done < len(blobs) && failed == nil; done++ {
 		status, err := x.doc.Import(blobs[done])
+		if errors.Is(err, loro.ErrBroken) {
+			x.failed = fmt.Errorf("%w until the mount is started again: %w", ErrBroken, err)
+			return Changes{}, done, x.failed
+		}
 		if err != nil {
 			failed = fmt.Errorf("%w: %w", ErrUpdate, err)
 			break

@@ -22,6 +22,8 @@ type Doc struct {
 	txn     openTxn
 	message string
 	now     func() time.Time
+
+	broken error // ErrBroken, once it is
 }
 
 // mergeInterval is how far apart, in seconds, the timestamps of commits may be

@@ -16,6 +16,9 @@ type openTxn struct {
 
 // begin makes room for one operation and returns its counter and Lamport time.
 func (d *Doc) begin() (ctr int32, lam uint32, err error) {
+	if d.broken != nil {
+		return 0, 0, d.broken
+	}
 	t := &d.txn
 	if len(t.ops) == 0 {
 		next := d.nextLamport()

@@ -3,6 +3,9 @@ package loro
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
 )
 
 // Errors of this package, for use with errors.Is. The error returned wraps one
@@ -55,9 +58,41 @@ var (
 	// ErrUnknownRange: an export names operations this document does not have.
 	ErrUnknownRange = errors.New("operations are not in this document")
 
+	// ErrBroken: merging changes failed in a way that no bytes should make it fail,
+	// and left the document between two versions. Nothing is imported, edited or
+	// exported any more; load it anew from what was stored.
+	ErrBroken = errors.New("document is broken and must be loaded anew")
+
 	// ErrDiverged: the stored state differs from a replay of the history.
 	ErrDiverged = errors.New("state differs from the history")
 )
+
+// caught runs f and makes a panic in it an error. All bytes from outside are decoded
+// and applied below it, in every goroutine: what this package overlooks about them
+// must not end a process that serves other documents, too.
+func caught(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = invalidf("not understood: %v at %s", p, panicSite())
+		}
+	}()
+	return f()
+}
+
+// panicSite says where a panic that is being recovered from came from.
+func panicSite() string {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])]) // past caught's own function
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "runtime.") {
+			return fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)
+		}
+		if !more {
+			return "?"
+		}
+	}
+}
 
 // invalidf makes an ErrInvalid that says what was wrong.
 func invalidf(format string, args ...any) error {

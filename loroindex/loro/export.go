@@ -7,6 +7,9 @@ import "fmt"
 // exported, not the document. Operations before the start of a shallow document
 // are not included. An open transaction is committed first.
 func (d *Doc) ExportUpdates(from VersionVector) ([]byte, error) {
+	if d.broken != nil {
+		return nil, d.broken
+	}
 	d.Commit()
 	out := newEnvelope(ModeUpdates, 512)
 	var ps []uint32
@@ -30,6 +33,9 @@ func (d *Doc) ExportUpdates(from VersionVector) ([]byte, error) {
 //
 // Errors: ErrUnknownRange when the document lacks some of them.
 func (d *Doc) ExportRange(span IDSpan) ([]byte, error) {
+	if d.broken != nil {
+		return nil, d.broken
+	}
 	d.Commit()
 	p, ok := d.s.peers.find(span.Peer)
 	if !ok || span.Start < d.h.start[span.Peer] || span.Start < 0 || span.Start >= span.End || span.End > d.h.end(p) {

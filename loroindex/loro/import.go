@@ -46,36 +46,46 @@ type NodeTouch struct {
 // validated in form but, like in every Loro implementation, trusted in content;
 // [Doc.Verify] checks it. Shallow snapshots can only initialise an empty
 // document; into another they are merged like updates. A document is empty that has
-// no operations, even if changes wait in it, which are then applied if they can be.
-// (loro-crdt 1.17 merges a shallow snapshot in that case, so that all of it waits.)
+// no operations, even if changes wait in it, which are then applied if they can be. If
+// one of them depends on what a shallow snapshot lacks, that is merged, too, and waits
+// for the history: so no change is shut out for ever.
 //
 // A change that has everything it depends on but not the operations of its peer
 // before it is an error, as no writer makes one.
 //
 // blob is not kept: the caller may reuse it.
 //
-// Errors: ErrInvalid (ErrChecksum, ErrUnsupportedMode), ErrShallowDeps, ErrLimit.
+// Errors: ErrInvalid (ErrChecksum, ErrUnsupportedMode), ErrShallowDeps, ErrLimit,
+// ErrBroken.
 func (d *Doc) Import(blob []byte) (ImportStatus, error) {
+	if d.broken != nil {
+		return ImportStatus{}, d.broken
+	}
 	d.Commit()
 	mode, body, err := openEnvelope(blob)
 	if err != nil {
 		return ImportStatus{}, err
 	}
-	in := importer{d: d}
 	if mode == ModeUpdates {
-		if err := in.readUpdates(body); err != nil {
-			return ImportStatus{}, err
-		}
-		return in.run()
+		return d.merge(func(in *importer) error { return in.readUpdates(body) })
 	}
 	sec, err := splitSnapshot(body)
 	if err != nil {
 		return ImportStatus{}, err
 	}
 	if d.empty() {
-		return d.load(sec)
+		status, err := d.load(sec)
+		if err != errShutsOut {
+			return status, err
+		}
 	}
-	if err := in.readChangeStore(sec); err != nil {
+	return d.merge(func(in *importer) error { return in.readChangeStore(sec) })
+}
+
+// merge imports the changes that read collects.
+func (d *Doc) merge(read func(*importer) error) (status ImportStatus, err error) {
+	in := importer{d: d}
+	if err := caught(func() error { return read(&in) }); err != nil {
 		return ImportStatus{}, err
 	}
 	return in.run()
@@ -219,15 +229,17 @@ func (in *importer) run() (ImportStatus, error) {
 		return cmp.Or(cmp.Compare(x.lam, y.lam), cmp.Compare(a.b.peer(), b.b.peer()), cmp.Compare(a.from, b.from))
 	})
 	in.peers = make(map[uint32]*importPeer)
-	for i := range in.changes {
-		if err := in.offer(in.changes[i]); err != nil {
-			in.rollback()
-			return ImportStatus{}, err
-		}
-	}
 	d.s.rec = &recorder{}
 	defer func() { d.s.rec = nil }()
-	if err := in.reconcile(); err != nil {
+	err := caught(func() error {
+		for i := range in.changes {
+			if err := in.offer(in.changes[i]); err != nil {
+				return err
+			}
+		}
+		return in.reconcile()
+	})
+	if err != nil {
 		in.rollback()
 		return ImportStatus{}, err
 	}
@@ -237,7 +249,14 @@ func (in *importer) run() (ImportStatus, error) {
 			in.status.Pending = extend(in.status.Pending, c.b.peer(), c.from, ch.end)
 		}
 	}
-	in.apply()
+	err = caught(func() error {
+		in.apply()
+		return nil
+	})
+	if err != nil {
+		d.broken = fmt.Errorf("%w: %v", ErrBroken, err)
+		return ImportStatus{}, d.broken
+	}
 	return in.status, nil
 }
 

@@ -2,12 +2,25 @@ package loro
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 )
 
+// errShutsOut: a change waits that could never be applied to the shallow document
+// that was to be loaded.
+var errShutsOut = errors.New("waiting changes depend on history before the start of the snapshot")
+
 // load initialises an empty document with a snapshot.
-func (d *Doc) load(sec sections) (ImportStatus, error) {
+func (d *Doc) load(sec sections) (status ImportStatus, err error) {
+	err = caught(func() error {
+		status, err = d.tryLoad(sec)
+		return err
+	})
+	return status, err
+}
+
+func (d *Doc) tryLoad(sec sections) (ImportStatus, error) {
 	fresh := &Doc{peer: d.peer}
 	fresh.reset()
 
@@ -17,10 +30,14 @@ func (d *Doc) load(sec sections) (ImportStatus, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		h, err := loadHistory(slices.Clone(sec.oplog))
-		done <- result{h, err}
+		var r result
+		r.err = caught(func() (err error) {
+			r.h, err = loadHistory(slices.Clone(sec.oplog))
+			return err
+		})
+		done <- r
 	}()
-	stateErr := fresh.s.load(sec)
+	stateErr := caught(func() error { return fresh.s.load(sec) })
 	r := <-done
 	if r.err != nil {
 		return ImportStatus{}, r.err
@@ -32,7 +49,14 @@ func (d *Doc) load(sec sections) (ImportStatus, error) {
 		return ImportStatus{}, err
 	}
 
-	old, waiting := *d, d.pending.all()
+	waiting := d.pending.all()
+	in := importer{d: fresh}
+	for i := range waiting {
+		if in.beforeShallowRoot(&waiting[i].incoming) {
+			return ImportStatus{}, errShutsOut
+		}
+	}
+	old := *d
 	d.self, d.s, d.h = fresh.self, fresh.s, fresh.h
 	var status ImportStatus
 	for i := range d.h.peers {
@@ -42,7 +66,7 @@ func (d *Doc) load(sec sections) (ImportStatus, error) {
 		}
 	}
 	status.Touched.All = true
-	if err := d.retryPending(waiting, &status); err != nil {
+	if err := caught(func() error { return d.retryPending(waiting, &status) }); err != nil {
 		*d = old
 		d.pending = pendingSet{}
 		for _, w := range waiting {
@@ -60,8 +84,7 @@ func (d *Doc) retryPending(waiting []pendingChange, status *ImportStatus) error 
 	}
 	in := importer{d: d}
 	for _, w := range waiting {
-		// What depends on history before a shallow start can never be applied.
-		if p, ok := d.s.peers.find(w.b.peer()); (!ok || w.change().end > d.h.end(p)) && !in.beforeShallowRoot(&w.incoming) {
+		if p, ok := d.s.peers.find(w.b.peer()); !ok || w.change().end > d.h.end(p) {
 			in.changes = append(in.changes, w.incoming)
 		}
 	}

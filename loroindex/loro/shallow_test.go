@@ -235,3 +235,56 @@ func TestAChangeMayAlsoNameDependenciesBeforeAShallowStart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, lam+1, got)
 }
+
+// A document in which changes wait is loaded from a shallow snapshot, too, unless that
+// would shut some of them out for ever.
+func TestShallowSnapshotIntoADocumentWithWaitingChanges(t *testing.T) {
+	set := func(d *Doc, key string) []byte {
+		before := d.Version()
+		require.NoError(t, d.Map("m").Set(key, Int(1)))
+		return must(d.ExportUpdates(before))
+	}
+	d, stale := NewDoc(1), NewDoc(2)
+	first := set(d, "a")
+	_, err := stale.Import(first)
+	require.NoError(t, err)
+	late := set(stale, "late") // depends on what the shallow snapshot lacks
+	root := merged(t, d)
+	known := set(d, "b")
+	blob := must(d.ExportShallow(root))
+	other := load(t, must(d.ExportUpdates(nil)))
+	c1, c2 := set(other, "c1"), set(other, "c2")
+
+	for name, x := range map[string]struct {
+		waiting []byte
+		applied map[PeerID]Span
+		pending map[PeerID]Span
+	}{
+		"that can be applied then":       {c1, map[PeerID]Span{1: {1, 3}, 7: {0, 1}}, map[PeerID]Span{}},
+		"that wait on":                   {c2, map[PeerID]Span{1: {1, 3}}, map[PeerID]Span{7: {1, 2}}},
+		"that the snapshot has":          {known, map[PeerID]Span{1: {1, 3}}, map[PeerID]Span{}},
+		"that depend on what is cut off": {late, nil, map[PeerID]Span{1: {1, 3}, 2: {0, 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := NewDoc(9)
+			_, err := e.Import(x.waiting)
+			require.NoError(t, err)
+			require.NotEmpty(t, e.Pending())
+			status, err := e.Import(blob)
+			require.NoError(t, err)
+			require.Equal(t, x.applied, status.Applied)
+			require.Equal(t, x.pending, e.Pending())
+			require.Equal(t, x.applied != nil, e.IsShallow())
+			if x.applied != nil {
+				_, err = e.Import(c1)
+				require.NoError(t, err)
+			} else { // all of it is there as soon as the history is
+				_, err = e.Import(first)
+				require.NoError(t, err)
+				require.Equal(t, VersionVector{1: 3, 2: 1}, e.Version())
+			}
+			require.Empty(t, e.Pending())
+			require.NoError(t, e.Verify())
+		})
+	}
+}

@@ -21,6 +21,9 @@ const replayBelow = 256
 //
 // Errors: ErrUnsupportedContainer, ErrLimit.
 func (d *Doc) ExportSnapshot() ([]byte, error) {
+	if d.broken != nil {
+		return nil, d.broken
+	}
 	d.Commit()
 	if d.IsShallow() {
 		return d.shallowBlob(d.h.start, d.h.root, d.h.rootState)
@@ -80,6 +83,9 @@ func (d *Doc) historySize() int {
 //
 // Errors: ErrShallowFrontiers, ErrUnsupportedContainer, ErrLimit.
 func (d *Doc) ExportShallow(at Frontiers) ([]byte, error) {
+	if d.broken != nil {
+		return nil, d.broken
+	}
 	d.Commit()
 	if len(at) != 1 {
 		return nil, fmt.Errorf("%w: %d operations instead of one", ErrShallowFrontiers, len(at))

@@ -38,24 +38,12 @@ func (l *stateLoader) maps(t *sstable, isRoot bool, entry func(key, val []byte) 
 	for i := range all {
 		r := &all[i]
 		r.init(l, &records)
+		hidden := func(key []byte) bool {
+			_, hidden := l.over[string(key)]
+			return isRoot && hidden
+		}
 		wg.Go(func() {
-			for r.err == nil && r.deferred.bytes <= deferredMost {
-				from := int(next.Add(batchBlocks)) - batchBlocks
-				if from >= n {
-					break
-				}
-				r.err = t.scan(from, min(from+batchBlocks, n), &r.bud, func(key, val []byte) error {
-					if isRoot {
-						if _, hidden := l.over[string(key)]; hidden {
-							return nil
-						}
-					}
-					if !r.quick(key, val) {
-						r.deferred.add(key, val)
-					}
-					return nil
-				})
-			}
+			r.err = caught(func() error { return r.batches(t, &next, hidden) })
 		})
 	}
 	wg.Wait()
@@ -100,6 +88,27 @@ func (r *mapReader) init(l *stateLoader, records *sharedArena) {
 	r.view.keys.frozen, r.view.peers.frozen = true, true
 	r.view.pk.s = &r.view
 	r.stateLoader.s = &r.view
+}
+
+// batches loads blocks of the table until all are taken, or many entries were left for
+// later.
+func (r *mapReader) batches(t *sstable, next *atomic.Int64, hidden func(key []byte) bool) error {
+	for n := len(t.blocks); r.deferred.bytes <= deferredMost; {
+		from := int(next.Add(batchBlocks)) - batchBlocks
+		if from >= n {
+			break
+		}
+		err := t.scan(from, min(from+batchBlocks, n), &r.bud, func(key, val []byte) error {
+			if !hidden(key) && !r.quick(key, val) {
+				r.deferred.add(key, val)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quick loads an entry, unless it is anything else than the map of a node that is usual.
