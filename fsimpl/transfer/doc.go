@@ -29,7 +29,7 @@ type Store interface {
 type Cache interface {
 	ReadAt(id objectid.ID, p []byte, off int64) (int, error)
 	Get(id objectid.ID) ([]byte, error)
-	Put(id objectid.ID, body []byte, pin bool) error
+	PutFetched(id objectid.ID, body []byte, stream bool) error
 	Has(id objectid.ID) bool
 	Unpin(id objectid.ID)
 }

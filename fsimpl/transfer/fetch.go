@@ -68,6 +68,7 @@ type flight struct {
 	err    error
 	landed chan struct{} // closed when kept is set
 	kept   error         // why the cache does not have it
+	stream bool          // it is read once, from its beginning to its end; set before the flight begins
 }
 
 // NewFetcher returns a Fetcher. patience is how long a reader waits for a store
@@ -124,7 +125,7 @@ func (f *Fetcher) Keep(ctx context.Context, id objectid.ID, size int64) error {
 	if f.cache.Has(id) {
 		return nil
 	}
-	fl, _ := f.begin(id, size, f.acquireMemory)
+	fl, _ := f.begin(id, size, false, f.acquireMemory)
 	if fl == nil {
 		return context.Canceled
 	}
@@ -138,12 +139,12 @@ func (f *Fetcher) Keep(ctx context.Context, id objectid.ID, size int64) error {
 // is there or on its way. It does not wait.
 func (f *Fetcher) Begin(id objectid.ID, size int64) {
 	if !f.cache.Has(id) {
-		f.begin(id, size, f.acquireMemory)
+		f.begin(id, size, false, f.acquireMemory)
 	}
 }
 
-// Prefetch begins to bring an object into the cache that somebody may read, unless it is
-// there or enough is being fetched ahead already. It does not wait. It reports whether
+// Prefetch begins to bring an object into the cache that somebody who reads sequentially is
+// about to reach, unless it is there or enough is being fetched ahead already. It does not wait. It reports whether
 // the object is there or on its way.
 func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 	if f.cache.Has(id) {
@@ -161,7 +162,7 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 		f.ahead.Release(1)
 		return false
 	}
-	return f.launch(id, size, weight)
+	return f.launch(id, size, true, weight)
 }
 
 // verify has the cache compare a large object with its name, as it does once in a
@@ -184,7 +185,7 @@ func (f *Fetcher) verify(id objectid.ID, size int64) {
 	})
 }
 
-// PrefetchWait is Prefetch, and waits while enough is being fetched ahead already. It
+// PrefetchWait is Prefetch for who reads here and there, and waits while enough is being fetched ahead already. It
 // reports false when the store does not answer or ctx ended.
 func (f *Fetcher) PrefetchWait(ctx context.Context, id objectid.ID, size int64) bool {
 	if f.cache.Has(id) || f.flying(id) {
@@ -198,16 +199,16 @@ func (f *Fetcher) PrefetchWait(ctx context.Context, id objectid.ID, size int64) 
 		f.ahead.Release(1)
 		return false
 	}
-	return f.launch(id, size, weight)
+	return f.launch(id, size, false, weight)
 }
 
 // launch begins a fetch for which room was acquired, and gives that back.
-func (f *Fetcher) launch(id objectid.ID, size, weight int64) bool {
+func (f *Fetcher) launch(id objectid.ID, size int64, stream bool, weight int64) bool {
 	release := func() {
 		f.aheadMemory.Release(weight)
 		f.ahead.Release(1)
 	}
-	fl, mine := f.begin(id, size, func(int64) (func(), error) { return release, nil })
+	fl, mine := f.begin(id, size, stream, func(int64) (func(), error) { return release, nil })
 	if !mine {
 		release()
 	}
@@ -231,13 +232,13 @@ func (f *Fetcher) acquireMemory(size int64) (release func(), err error) {
 
 // begin returns the flight of an object, and whether this call began it. It is nil
 // once the Fetcher is closed.
-func (f *Fetcher) begin(id objectid.ID, size int64, acquire func(int64) (func(), error)) (fl *flight, mine bool) {
+func (f *Fetcher) begin(id objectid.ID, size int64, stream bool, acquire func(int64) (func(), error)) (fl *flight, mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fl := f.flights[id]; fl != nil || f.closed {
 		return fl, false
 	}
-	fl = &flight{done: make(chan struct{}), landed: make(chan struct{})}
+	fl = &flight{done: make(chan struct{}), landed: make(chan struct{}), stream: stream}
 	f.flights[id] = fl
 	f.active.Go(func() { f.fly(id, size, fl, acquire) })
 	return fl, true
@@ -247,7 +248,7 @@ func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) ([]byte
 	if body := f.holds(id); body != nil {
 		return body, nil
 	}
-	fl, _ := f.begin(id, size, f.acquireMemory)
+	fl, _ := f.begin(id, size, false, f.acquireMemory)
 	if fl == nil {
 		return nil, context.Canceled
 	}
@@ -278,7 +279,7 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64
 	if fetched && err == nil {
 		// A cache that is full of pending uploads or a full disk do not keep a
 		// reader from what was fetched.
-		if fl.kept = f.cache.Put(id, fl.body, false); fl.kept != nil {
+		if fl.kept = f.cache.PutFetched(id, fl.body, fl.stream); fl.kept != nil {
 			f.log.Debug("the cache does not keep an object", "object", id, "error", fl.kept)
 			f.hold(id, fl.body)
 		}

@@ -23,9 +23,9 @@ type slowCache struct {
 	may chan struct{}
 }
 
-func (c *slowCache) Put(id objectid.ID, body []byte, pin bool) error {
+func (c *slowCache) PutFetched(id objectid.ID, body []byte, stream bool) error {
 	<-c.may
-	return c.Cache.Put(id, body, pin)
+	return c.Cache.PutFetched(id, body, stream)
 }
 
 // gatedStore tells of every Get and answers when it is let.
@@ -112,7 +112,7 @@ func TestReadersHaveTheBytesBeforeTheCacheHas(t *testing.T) {
 // fullCache has no room.
 type fullCache struct{ *slowCache }
 
-func (fullCache) Put(objectid.ID, []byte, bool) error { return chunkcache.ErrFull }
+func (fullCache) PutFetched(objectid.ID, []byte, bool) error { return chunkcache.ErrFull }
 
 func TestObjectThatTheCacheHasNoRoomForIsNotFetchedForEveryRead(t *testing.T) {
 	store := newGatedStore()

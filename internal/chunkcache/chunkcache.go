@@ -43,8 +43,9 @@ const MaxChunk = 1 << 30
 
 const (
 	// hotBytes bounds the chunks kept in memory. Reads of one file in pieces of
-	// 128 KiB come back to the same chunk 32 times.
-	hotBytes = 32 << 20
+	// 128 KiB come back to the same chunk 32 times, and what is fetched ahead of a
+	// sequential reader, at most 48 MiB, is still there when that arrives.
+	hotBytes = 64 << 20
 	// hotFile is the size up to which a chunk is put into memory whenever its
 	// file is touched: opening the file costs more than copying it.
 	hotFile = 64 << 10
@@ -75,6 +76,8 @@ type Cache struct {
 	shards     [shardCount]shard
 	background sync.WaitGroup // of the scan
 	closing    atomic.Bool
+	direct     chan struct{} // has an element for each direct write under way
+	noDirect   atomic.Bool   // the file system knows no direct writes
 
 	// syncing is held while chunks are synced, so that a sync does not end
 	// before an earlier one that took chunks it must wait for.
@@ -133,10 +136,11 @@ func openCache(dir string, capBytes int64, pinned []objectid.ID, most int64) (*C
 		packMost: most,
 		packSize: packSize(capBytes),
 
-		names: newNamer(dir),
-		packs: map[uint64]*pack{},
-		busy:  map[objectid.ID]chan struct{}{},
-		dirty: map[objectid.ID]struct{}{},
+		names:  newNamer(dir),
+		direct: make(chan struct{}, directMost),
+		packs:  map[uint64]*pack{},
+		busy:   map[objectid.ID]chan struct{}{},
+		dirty:  map[objectid.ID]struct{}{},
 	}
 	c.entries.init()
 	c.hot.init(hotBytes)

@@ -1,0 +1,68 @@
+package chunkcache
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Chunks whose length is no multiple of a page, or less than one, are whole too.
+func TestFetchedChunkReadsBackHereAndInTheNextProcess(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	sizes := []int{2, hotFile, hotFile + 1, directLeast, directLeast + 1, 4<<20 - 1, 4 << 20, 20 << 20}
+	for n, size := range sizes {
+		id, body := chunk(n, size)
+		require.NoError(t, c.PutFetched(id, body, n%2 == 0))
+		requireChunk(t, c, id, body)
+		id, body = chunk(100+n, size)
+		require.NoError(t, c.PutFetched(id, body, n%2 == 1))
+		requireChunk(t, c, id, body)
+	}
+	c = reopen(t, c)
+	for n, size := range sizes {
+		for _, from := range []int{0, 100} {
+			id, body := chunk(from+n, size)
+			requireChunk(t, c, id, body)
+			info, err := os.Stat(c.names.file(id))
+			if size > hotFile {
+				require.NoError(t, err)
+				require.Equal(t, int64(size), info.Size())
+			}
+		}
+	}
+}
+
+func TestFetchedChunkIsServedFromMemory(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	id, body := chunk(1, 4<<20)
+	require.NoError(t, c.PutFetched(id, body, true))
+	require.NoError(t, os.Remove(c.names.file(id)))
+	requireChunk(t, c, id, body)
+}
+
+// What a disk that does not follow would hold up is left to the page cache.
+func TestFetchedChunkDoesNotWaitForDirectWrites(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	for range directMost {
+		c.direct <- struct{}{}
+	}
+	id, body := chunk(1, 4<<20)
+	require.NoError(t, c.PutFetched(id, body, true))
+	require.False(t, c.noDirect.Load(), "it is tried again")
+	c = reopen(t, c)
+	requireChunk(t, c, id, body)
+}
+
+// An unverified file of an earlier process stays until it is replaced.
+func TestFetchedChunkTakesThePlaceOfADamagedFile(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	id, body := chunk(1, 4<<20)
+	require.NoError(t, c.PutFetched(id, body, true))
+	require.NoError(t, os.Truncate(c.names.file(id), 10))
+	c = reopen(t, c)
+	require.NoError(t, c.PutFetched(id, body, true))
+	requireChunk(t, c, id, body)
+	c = reopen(t, c)
+	requireChunk(t, c, id, body)
+}
