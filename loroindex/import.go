@@ -14,7 +14,7 @@ import (
 // that depend on others not yet known wait in memory until those arrive. The
 // cost follows what changes, not the size of the tree.
 //
-// Errors: ErrUpdate; ErrNewerSchema when the merged document is of a newer
+// Errors: ErrUpdate; ErrBroken; ErrNewerSchema when the merged document is of a newer
 // schema: reading goes on, changes are refused from then on.
 func (x *Index) Import(blob []byte) (Changes, error) {
 	changes, _, err := x.ImportAll(blob)

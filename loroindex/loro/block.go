@@ -341,6 +341,8 @@ func (b *changeBlock) decodeCIDs(raw []byte) error {
 		case root == 1:
 			if peer != 0 || key < 0 || int(key) >= len(b.keys) {
 				c.fail("change block: root container name out of range")
+			} else if !plainRootName(b.keys[key]) {
+				c.fail("change block: root container name is empty or has a / or NUL")
 			}
 			id.root, id.key = true, uint32(key)
 		default:

@@ -31,7 +31,8 @@ type Doc struct {
 const mergeInterval = 1000
 
 // NewDoc returns an empty document that edits as peer. A document that is only
-// read may use any peer; one that is edited needs a fresh one, see [PeerID].
+// read may use any peer; one that is edited needs a fresh one, see [PeerID], and
+// not 2^64-1, which the format reserves.
 func NewDoc(peer PeerID) *Doc {
 	d := &Doc{peer: peer}
 	d.reset()

@@ -2,6 +2,7 @@ package loro
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 )
 
@@ -18,6 +19,9 @@ type openTxn struct {
 func (d *Doc) begin() (ctr int32, lam uint32, err error) {
 	if d.broken != nil {
 		return 0, 0, d.broken
+	}
+	if d.peer == maxPeer {
+		return 0, 0, fmt.Errorf("%w: peer id %v is reserved, no operation may be made under it", ErrValue, d.peer)
 	}
 	t := &d.txn
 	if len(t.ops) == 0 {

@@ -1,6 +1,7 @@
 package loro
 
 import (
+	"fmt"
 	"iter"
 	"unicode/utf8"
 )
@@ -47,8 +48,8 @@ func (m Map) edit() (ent, error) {
 	case ok && m.d.s.attached(e):
 		return e, nil
 	case !ok && m.id.Root && m.id.Type == TypeMap:
-		if !utf8.ValidString(m.id.Name) || len(m.id.Name) > maxRootName {
-			return 0, ErrValue
+		if err := checkRootName(m.id.Name); err != nil {
+			return 0, err
 		}
 		return m.d.s.rootMapEnt(m.id.Name), nil
 	}
@@ -58,6 +59,25 @@ func (m Map) edit() (ent, error) {
 // maxRootName keeps the name of a root within the 16-bit key length of state
 // sections.
 const maxRootName = 1<<16 - 16
+
+// plainRootName reports whether the official library takes a name for a root: it
+// refuses to make others, and crashes on changes that name them.
+func plainRootName[T string | []byte](name T) bool {
+	for i := range len(name) {
+		if name[i] == '/' || name[i] == 0 {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
+// checkRootName says whether a root of a name may be made here.
+func checkRootName(name string) error {
+	if !plainRootName(name) || !utf8.ValidString(name) || len(name) > maxRootName {
+		return fmt.Errorf("%w: root name %.40q", ErrValue, name)
+	}
+	return nil
+}
 
 // attached reports whether a map is reachable from a root.
 func (s *state) attached(e ent) bool {

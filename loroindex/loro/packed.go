@@ -496,6 +496,8 @@ func parseCIDKey(key []byte) (ContainerID, error) {
 		name := c.bytes()
 		if c.err == nil && !utf8.Valid(name) {
 			c.fail("container name is not UTF-8")
+		} else if c.err == nil && !plainRootName(name) {
+			c.fail("root container name is empty or has a / or NUL")
 		}
 		id.Name = string(name)
 	} else {

@@ -62,8 +62,13 @@ func (t Tree) parentEnt(parent TreeID) (ent, error) {
 
 // Create makes a new node under parent ([TreeRoot] for the top).
 //
-// Errors: ErrNoNode, ErrLimit.
+// Errors: ErrNoNode, ErrLimit, ErrValue (the name of a root).
 func (t Tree) Create(parent TreeID) (TreeID, error) {
+	if t.id.Root && t.tree() == 0 {
+		if err := checkRootName(t.id.Name); err != nil {
+			return TreeID{}, err
+		}
+	}
 	p, err := t.parentEnt(parent)
 	if err != nil {
 		return TreeID{}, err

@@ -1,0 +1,154 @@
+package loro
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRootNamesOfTheOfficialLibrary(t *testing.T) {
+	for _, name := range []string{"", "/", "a/b", "\x00", "a\x00b"} {
+		d := NewDoc(1)
+		require.ErrorIs(t, d.Map(name).Set("k", Int(1)), ErrValue, "%q", name)
+		_, err := d.Map(name).SetMap("k")
+		require.ErrorIs(t, err, ErrValue, "%q", name)
+		_, err = d.Tree(name).Create(TreeRoot)
+		require.ErrorIs(t, err, ErrValue, "%q", name)
+		_, ok := d.Commit()
+		require.False(t, ok)
+		require.Empty(t, d.Roots())
+
+		w := newBlockWriter(1, 0)
+		w.change(outChange{n: 1})
+		w.setTo(w.cid(RootID(name, TypeMap)), w.key("k"), nestedTrue)
+		block := w.finish()
+		_, err = d.Import(updatesOf(block))
+		require.ErrorIs(t, err, ErrInvalid, "%q", name)
+		require.Empty(t, d.Version())
+	}
+	for _, name := range []string{" ", "\\", "🤝:$a>b", "a\nb", "é"} {
+		d := NewDoc(1)
+		require.NoError(t, d.Map(name).Set("k", Int(1)))
+		_, err := d.Tree(name).Create(TreeRoot)
+		require.NoError(t, err)
+		same(t, d, load(t, must(d.ExportSnapshot())))
+		same(t, d, load(t, must(d.ExportUpdates(nil))))
+	}
+}
+
+func TestPeersAtTheEndsOfTheirRange(t *testing.T) {
+	for _, peer := range []PeerID{0, 1<<63 - 1, 1 << 63, maxPeer - 1} {
+		t.Run(peer.String(), func(t *testing.T) {
+			docs := []*Doc{NewDoc(peer), NewDoc(3)}
+			for round := range int64(3) {
+				for _, d := range docs {
+					require.NoError(t, d.Map("m").Set("k", Int(round)))
+					child, err := d.Map("m").SetMap("child")
+					require.NoError(t, err)
+					require.NoError(t, child.Set("in", Int(round)))
+					files := d.Tree("files")
+					a, err := files.Create(TreeRoot)
+					require.NoError(t, err)
+					b, err := files.Create(a)
+					require.NoError(t, err)
+					require.NoError(t, files.Meta(b).Set("name", Int(round)))
+					require.NoError(t, files.Move(b, TreeRoot))
+					require.NoError(t, files.Move(a, b))
+					require.NoError(t, files.Delete(a))
+				}
+				for i, d := range docs {
+					_, err := d.Import(must(docs[1-i].ExportUpdates(d.Version())))
+					require.NoError(t, err)
+				}
+			}
+			same(t, docs[0], docs[1])
+			root := merged(t, docs[0])
+			same(t, docs[0], load(t, must(docs[0].ExportSnapshot())))
+			same(t, docs[0], load(t, must(docs[0].ExportUpdates(nil))))
+			require.Equal(t, deep(docs[0]), deep(load(t, must(docs[0].ExportShallow(root)))))
+		})
+	}
+	// The last one cannot be edited under, but its history can be read, as by the
+	// official library.
+	d := NewDoc(maxPeer)
+	require.ErrorIs(t, d.Map("m").Set("k", Int(1)), ErrValue)
+	_, err := d.Tree("files").Create(TreeRoot)
+	require.ErrorIs(t, err, ErrValue)
+	_, err = d.Import(updatesOf(blockOf(maxPeer, 0, 2, 0, false)))
+	require.NoError(t, err)
+	require.Equal(t, VersionVector{maxPeer: 2}, d.Version())
+	same(t, d, load(t, must(d.ExportSnapshot())))
+}
+
+// shallowFrom is a shallow snapshot of a history that begins at a counter and a
+// Lamport time.
+func shallowFrom(t testing.TB, peer PeerID, ctr, n int32, lam uint32) []byte {
+	d := NewDoc(peer)
+	require.NoError(t, d.Map("m").Set("k", Bool(true)))
+	d.Commit()
+	root := Frontiers{{peer, ctr}}
+	w := newSSTWriter(nil)
+	key := binary.BigEndian.AppendUint64(nil, uint64(peer))
+	w.add(binary.BigEndian.AppendUint32(key, uint32(ctr)), blockOf(peer, ctr, n, lam, true))
+	w.add([]byte("fr"), appendFrontiers(nil, Frontiers{{peer, ctr + n - 1}}))
+	w.add([]byte("sf"), appendFrontiers(nil, root))
+	w.add([]byte("sv"), appendVersionVector(nil, VersionVector{peer: ctr}))
+	w.add([]byte("vv"), appendVersionVector(nil, VersionVector{peer: ctr + n}))
+	return snapshotOf(w.finish(), []byte(stateOmitted), must(d.encodeState(nil, d.s, root, nil)))
+}
+
+// The verdicts are those of loro-crdt 1.17.1 on the same bytes.
+func TestCountersAndLamportTimesAtTheEndOfTheirRange(t *testing.T) {
+	const last = math.MaxInt32
+	for _, x := range []struct {
+		ctr, n int32
+		lam    uint32
+		ok     bool
+	}{
+		{last - 2, 1, 5, true}, {last - 2, 2, 5, true}, {last - 2, 3, 5, false},
+		{last - 1, 1, 5, true}, {last - 1, 2, 5, false}, {last, 1, 5, false}, {-1, 1, 5, false}, {-5, 10, 5, false},
+		{last - 2, 2, 1<<31 - 2, true}, {last - 2, 2, 1<<32 - 4, true}, {last - 2, 2, 1<<32 - 1, false},
+		{last - 1000, 999, 1<<31 - 2, true}, {last - 1000, 999, 1<<32 - 4, false},
+	} {
+		t.Run(fmt.Sprint(x), func(t *testing.T) {
+			d := load(t, must(docWithAnEdit(t).ExportUpdates(nil)))
+			before := deep(d)
+			status, err := d.Import(updatesOf(blockOf(9, x.ctr, x.n, 5, x.ctr > 0)))
+			if x.ok || x.lam != 5 { // of updates Lamport times are computed
+				require.NoError(t, err)
+				require.Equal(t, map[PeerID]Span{9: {x.ctr, x.ctr + x.n}}, status.Pending)
+			} else {
+				require.ErrorIs(t, err, ErrInvalid)
+				require.Empty(t, d.Pending())
+			}
+			require.Equal(t, before, deep(d))
+
+			e := NewDoc(9) // goes on where its earlier self ended
+			_, err = e.Import(shallowFrom(t, 9, x.ctr, x.n, x.lam))
+			if !x.ok {
+				require.ErrorIs(t, err, ErrInvalid)
+				require.Empty(t, e.Version())
+				require.Equal(t, "{}", deep(e))
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, e.Verify())
+			for i := range 5 { // until the format is full, and never beyond
+				if err = e.Map("m").Set("k", Int(int64(i))); err != nil {
+					require.ErrorIs(t, err, ErrLimit)
+				}
+			}
+			require.ErrorIs(t, err, ErrLimit)
+			e.Commit()
+			require.NoError(t, e.Verify())
+			f := load(t, must(e.ExportSnapshot()))
+			require.Equal(t, deep(e), deep(f))
+			require.Equal(t, e.Version(), f.Version())
+			_, err = e.ExportUpdates(nil)
+			require.NoError(t, err)
+		})
+	}
+}
