@@ -294,3 +294,26 @@ func memory() string {
 	}
 	return fmt.Sprintf("heap %d MB%s", m.HeapAlloc>>20, rss)
 }
+
+// BenchmarkPull brings in an update of each of 1,000 sessions, as after a holiday.
+func BenchmarkPull(b *testing.B) {
+	const sessions = 1000
+	bucket := newBucket()
+	for s := range sessions {
+		x, err := New(Options{Device: "other"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		publish(b, x, bucket, fmt.Sprint("file ", s))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		x, err := New(Options{Device: "bench"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := x.Pull(b.Context(), bucket, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -108,14 +108,34 @@ type loading struct {
 
 // take imports a blob.
 func (l *loading) take(blob []byte) error {
-	l.bytes += len(blob)
-	if l.live {
-		c, err := l.x.Import(blob)
-		l.out.Changes.add(c)
-		return err
-	}
-	_, err := l.x.doc.Import(blob)
+	_, err := l.takeAll([][]byte{blob})
 	return err
+}
+
+// takeAll imports blobs in order. It returns how many, all of them if err is nil and
+// fewer if not.
+func (l *loading) takeAll(blobs [][]byte) (done int, err error) {
+	if len(blobs) == 0 {
+		return 0, nil
+	}
+	for _, blob := range blobs {
+		l.bytes += len(blob)
+	}
+	if l.live {
+		c, done, err := l.x.ImportAll(blobs...)
+		l.out.Changes.add(c)
+		if err != nil {
+			// The document is refused as it is now: the last one stands for it.
+			done = min(done, len(blobs)-1)
+		}
+		return done, err
+	}
+	for done, blob := range blobs {
+		if _, err := l.x.doc.Import(blob); err != nil {
+			return done, err
+		}
+	}
+	return len(blobs), nil
 }
 
 // damaged notes an object that is not what it should be.

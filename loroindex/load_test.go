@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -447,4 +448,39 @@ func TestLoadingEndsWhenItIsCancelled(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// Updates are imported many at a time: those before a damaged one stay imported, are kept
+// and told.
+func TestManyUpdatesArePulledUpToADamagedOne(t *testing.T) {
+	b := newBucket()
+	y := load(t, b, nil, "berta").Index
+	require.Empty(t, paths(t, y))
+	var sessions []*Index
+	for s := range 3 {
+		sessions = append(sessions, load(t, b, nil, fmt.Sprint("session ", s)).Index)
+	}
+	for s, x := range sessions {
+		for n := range batchUpdates/2 + 10 {
+			publish(t, x, b, fmt.Sprintf("file %d of %d", n, s))
+		}
+	}
+	keys := b.keys(UpdatePrefix)
+	slices.Sort(keys)
+	const good = batchUpdates + 50
+	broken := b.objs[keys[good]]
+	b.objs[keys[good]] = memObject{[]byte("nonsense"), broken.time}
+	local := memLocal{}
+	c, err := y.Pull(t.Context(), b, local)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, keys[good])
+	require.GreaterOrEqual(t, len(c.Nodes), good, "and the directory they are in")
+	require.Len(t, local, good)
+	require.Len(t, paths(t, y), good)
+
+	b.objs[keys[good]] = broken
+	c, err = y.Pull(t.Context(), b, local)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(c.Nodes), len(keys)-good)
+	require.Len(t, local, len(keys))
 }

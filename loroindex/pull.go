@@ -19,8 +19,15 @@ const MinGrace = 24 * time.Hour
 // fullLook is how long Pull trusts that updates are all it needs to read.
 const fullLook = MinGrace / 4
 
-// fetchers is how many updates are read from the bucket at a time.
-const fetchers = 16
+const (
+	// fetchers is how many updates are read from the bucket at a time.
+	fetchers = 16
+	// batchUpdates and batchBytes bound the updates that are imported together: what
+	// an import costs beside its bytes grows with the number of sessions that the document
+	// knows.
+	batchUpdates = 512
+	batchBytes   = 4 << 20
+)
 
 // Pull imports the updates, and when need be the snapshots, of the bucket that
 // the index does not include. What it reads is handed to local, if not nil.
@@ -188,16 +195,27 @@ func (l *loading) fetch(want []Span) error {
 			})
 		}
 	})
+	var ready []fetched
+	size := 0
 	for i, s := range want {
 		r := <-results[i]
 		if r.err == nil {
-			r.err = l.update(s, r.body)
+			<-slots // only of what was read: one that was cancelled has none
+			r.err = l.check(s, r.body)
 		}
 		if r.err != nil {
 			cancel()
-			return r.err
+			return errors.Join(l.updates(ready), r.err)
 		}
-		<-slots // only of what was read: one that was cancelled has none
+		ready = append(ready, fetched{s, r.body})
+		if size += len(r.body); size < batchBytes && len(ready) < batchUpdates && i < len(want)-1 {
+			continue
+		}
+		if err := l.updates(ready); err != nil {
+			cancel()
+			return err
+		}
+		ready, size = nil, 0
 	}
 	return nil
 }
@@ -213,17 +231,33 @@ func CheckUpdate(s Span, body []byte) error {
 	return err
 }
 
-// update imports one update object and checks that it held what its name says.
-func (l *loading) update(s Span, body []byte) error {
-	key := UpdateKey(s)
-	err := CheckUpdate(s, body)
-	if err == nil {
-		err = l.take(body)
+// fetched is an update that was read.
+type fetched struct {
+	span Span
+	body []byte
+}
+
+// check is CheckUpdate with the error of an import.
+func (l *loading) check(s Span, body []byte) error {
+	if err := CheckUpdate(s, body); err != nil {
+		return &KeyError{"import", UpdateKey(s), asDamage(err)}
+	}
+	return nil
+}
+
+// updates imports update objects that were checked, in order, up to the first that cannot be.
+func (l *loading) updates(all []fetched) error {
+	blobs := make([][]byte, len(all))
+	for i, u := range all {
+		blobs[i] = u.body
+	}
+	done, err := l.takeAll(blobs)
+	for _, u := range all[:done] {
+		l.out.Updates++
+		l.keep(UpdateKey(u.span), u.body)
 	}
 	if err != nil {
-		return &KeyError{"import", key, asDamage(err)}
+		return &KeyError{"import", UpdateKey(all[done].span), asDamage(err)}
 	}
-	l.out.Updates++
-	l.keep(key, body)
 	return nil
 }
