@@ -414,12 +414,13 @@ func TestPutChunksSurviveAKillDuringEviction(t *testing.T) {
 				default:
 				}
 				id, body := chunk(w<<20|n, 2+(n*977)%(packMost-1))
-				if err := c.Put(id, body, n%2 == 0); err != nil {
+				err := c.Put(id, body, n%2 == 0)
+				if n%2 != 0 && (err == nil || errors.Is(err, ErrFull)) {
+					continue // where others are slow to write, what is not pinned is not kept
+				}
+				if err != nil {
 					t.Error(err)
 					return
-				}
-				if n%2 != 0 {
-					continue
 				}
 				mu.Lock()
 				pinned[id] = body
@@ -443,8 +444,9 @@ func TestPutChunksSurviveAKillDuringEviction(t *testing.T) {
 			ids = append(ids, id)
 		}
 		// While mu is held nothing in acknowledged is given up; eviction goes on.
-		dead := snapshot(t, c.dir)
+		dead, err := snapshot(t, c.dir)
 		mu.Unlock()
+		require.NoError(t, err)
 		after := openPacked(t, dead, limit, ids...)
 		for id, body := range acknowledged {
 			requireChunk(t, after, id, body)
@@ -455,17 +457,19 @@ func TestPutChunksSurviveAKillDuringEviction(t *testing.T) {
 }
 
 // snapshot returns a copy of a cache's directory as a kill would leave it. A file that
-// is removed while it is copied makes it begin anew.
-func snapshot(t *testing.T, dir string) string {
+// is removed while it is copied makes it begin anew. On Windows such a file is there still,
+// and cannot be opened for one of several reasons.
+func snapshot(t *testing.T, dir string) (string, error) {
 	t.Helper()
-	for {
+	for attempt := 0; ; attempt++ {
 		to := t.TempDir()
 		err := copyAll(dir, to)
-		if err == nil {
-			return to
+		if err == nil || !errors.Is(err, fs.ErrNotExist) && (removesOpenFiles || attempt == 100) {
+			return to, err
 		}
-		require.ErrorIs(t, err, fs.ErrNotExist)
-		require.NoError(t, os.RemoveAll(to))
+		if err := os.RemoveAll(to); err != nil {
+			return to, err
+		}
 	}
 }
 
