@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and mounting need on Debian and its relatives, and says so: gcc,
-# libfuse-dev (headers and libfuse.so.2), fuse3 (fusermount); with --tests git, sqlite3, rsync
-# and ssh-keygen; with --windows Wine and a C compiler for Windows. Does nothing when all is there.
+# libfuse-dev (headers and libfuse.so.2), fuse3 (fusermount); with --tests git, sqlite3, rsync,
+# ssh-keygen, D-Bus and a keyring; with --windows Wine and a C compiler for Windows. Does nothing
+# when all is there.
 # As a normal user it asks sudo.
 set -euo pipefail
 
@@ -24,6 +25,8 @@ if [ "${1:-}" = --tests ]; then
 	want sqlite3 sqlite3
 	want rsync rsync
 	want ssh-keygen openssh-client
+	want dbus-run-session dbus-daemon
+	want gnome-keyring-daemon gnome-keyring
 fi
 [ "${1:-}" != --package ] || want zip zip
 if [ "${1:-}" = --windows ]; then

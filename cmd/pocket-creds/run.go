@@ -24,22 +24,26 @@ Usage:
     pocket-creds set NAME       ask for an access key and keep it as profile NAME
     pocket-creds list           print the names of all profiles and when they were set
     pocket-creds test NAME      check that profile NAME is there and can be read
+    pocket-creds move NAME      move its key from its file into the keyring, or back
     pocket-creds delete NAME    remove profile NAME
 
 Options:
     --access-key-id ID           set: the id, which is then not asked for
     --secret-access-key-stdin    set: the first line of standard input is the secret
+    --keep-in keyring|file       set, move: where the key is kept; by default the keyring
     --storage NAME               test: sign a request to the bucket of this storage too
-    --json                       list: an object a line: name, changed
+    --json                       list: an object a line: name, changed, place
     --config FILE                the configuration the profiles belong to; by default the
                                  one pocket reads. They lie in the directory credentials
                                  beside it.
     -h, --help                   print this text
 
-On Windows a profile is encrypted for the user who made it; elsewhere it is a file
-that only its owner may read. set asks on the terminal and does not show the secret;
-from a pipe it reads the id and the secret as two lines. There is no flag for the secret:
-flags end up in the shell's history and in lists of processes.
+On Windows a profile is encrypted for the user who made it. Elsewhere its key is in the
+user's keyring (Secret Service, keychain), or, without one or with POCKET_KEYRING=off, in a
+file that only its owner may read; set says where. list asks no keyring. set asks on the
+terminal and does not show the secret; from a pipe it reads the id and the secret as two
+lines. There is no flag for the secret: flags end up in the shell's history and in lists
+of processes.
 
 Example:
     $ pocket-creds set default
@@ -74,6 +78,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var s session
 	flags.StringVar(&s.config, "config", "", "")
 	flags.StringVar(&s.id, "access-key-id", "", "")
+	keepIn := flags.String("keep-in", "", "")
 	secretStdin := flags.Bool("secret-access-key-stdin", false, "")
 	flags.StringVar(&s.storage, "storage", "", "")
 	flags.BoolVar(&s.json, "json", false, "")
@@ -94,9 +99,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		run   func(s session, name string) error
 		flags string
 	}{
-		"set":    {1, session.set, "access-key-id secret-access-key-stdin"},
+		"set":    {1, session.set, "access-key-id secret-access-key-stdin keep-in"},
 		"list":   {0, session.list, "json"},
 		"test":   {1, session.test, "storage"},
+		"move":   {1, session.move, "keep-in"},
 		"delete": {1, session.delete, ""},
 	}
 	c, ok := commands[command]
@@ -119,10 +125,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return wrong("%s does not take --%s", command, foreign)
 	case *secretStdin && s.id == "":
 		return wrong("--secret-access-key-stdin needs --access-key-id")
+	case flags.Changed("keep-in") && *keepIn != string(creds.InKeyring) && *keepIn != string(creds.InFile):
+		return wrong("--keep-in is %q: it can be keyring or file", *keepIn)
+	}
+	if s.keepIn = creds.Place(*keepIn); command == "move" && s.keepIn == creds.Anywhere {
+		s.keepIn = creds.InKeyring
 	}
 	dir, err := directory(s.config)
 	if err == nil {
-		s.store, s.in, s.stdout, s.stderr = creds.Open(dir), term.NewInput(stdin, stderr), stdout, stderr
+		s.store, s.in, s.stdout, s.stderr = creds.OpenIn(dir, s.keepIn), term.NewInput(stdin, stderr), stdout, stderr
 		err = c.run(s, flags.Arg(1))
 	}
 	if err != nil {
@@ -152,6 +163,7 @@ type session struct {
 	stdout, stderr io.Writer
 	config         string // as given
 	id             string // the access key id, if it was given
+	keepIn         creds.Place
 	storage        string // to test against
 	json           bool
 }
@@ -162,13 +174,28 @@ func (s session) set(name string) error {
 		return err
 	}
 	c, err := creds.Ask(s.in, creds.Credentials{AccessKeyID: s.id})
-	if err == nil {
-		err = creds.Keep(s.store, name, c)
+	if err != nil {
+		return err
 	}
+	where, err := creds.Keep(s.store, name, c)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(s.stderr, "pocket-creds: kept %v: use it with credentials = %q in config.toml\n", c, name)
+	fmt.Fprintf(s.stderr, "pocket-creds: %s\n", where)
+	return nil
+}
+
+func (s session) move(name string) error {
+	c, err := s.store.Get(name)
+	if err != nil {
+		return err
+	}
+	where, err := creds.Keep(s.store, name, c)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stderr, "pocket-creds: kept %v: %s\n", c, where)
 	return nil
 }
 
@@ -188,7 +215,7 @@ func (s session) list(string) error {
 	}
 	var rows [][]string
 	for _, p := range profiles {
-		rows = append(rows, []string{p.Name, p.Changed.Format("2006-01-02 15:04")})
+		rows = append(rows, []string{p.Name, p.Changed.Format("2006-01-02 15:04"), string(p.Place)})
 	}
 	_, err = io.WriteString(s.stdout, term.Table(rows))
 	return err

@@ -16,6 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	os.Setenv("POCKET_KEYRING", "off")
 	testscript.Main(m, map[string]func(){"pocket-creds": main})
 }
 
@@ -27,6 +28,7 @@ func TestScripts(t *testing.T) {
 			for _, name := range []string{"HOME", "USERPROFILE", "APPDATA", "XDG_CONFIG_HOME"} {
 				e.Setenv(name, e.WorkDir)
 			}
+			e.Setenv("POCKET_KEYRING", "off") // whoever runs the tests keeps theirs as it is
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

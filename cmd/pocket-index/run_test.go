@@ -70,7 +70,7 @@ func s3server(ts *testscript.TestScript, _ bool, _ []string) {
 	} {
 		ts.Setenv(name, value)
 	}
-	profiles := creds.Open(ts.MkAbs("credentials"))
+	profiles := creds.OpenIn(ts.MkAbs("credentials"), creds.InFile)
 	ts.Check(profiles.Set("main", creds.Credentials{AccessKeyID: srv.AccessKeyID, SecretAccessKey: srv.SecretAccessKey}))
 }
 

@@ -38,14 +38,14 @@ Options:
     -h, --help                   print this text
 
 Everything else in the configuration stays as it is, comments too. What is not named
-keeps its value. On Windows the key is encrypted for the user who runs this; elsewhere
-it is in a file that only its owner may read.
+keeps its value. On Windows the key is encrypted for the user who runs this; elsewhere it
+is in the keyring, or, without one, in a file that only its owner may read.
 
 Example:
     $ pocket config-s3 --bucket my-pocket --region eu-central-1 --mount ~/.ssh --prefix ssh/
     Access key id: AKIAIOSFODNN7EXAMPLE
     Secret access key:
-    pocket: kept access key AKIA... (secret not shown) as profile "default"
+    pocket: kept access key AKIA... (secret not shown) as profile "default"; it is in this user's keyring
     pocket: wrote storage "default" and mount "ssh" into /home/me/.config/hamflx/pocket/config.toml
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -146,10 +146,11 @@ func makeS3(change config.S3Change, key creds.Credentials, explicit string, in c
 	if key, err = creds.Ask(in, key); err != nil {
 		return err
 	}
-	if err := creds.Keep(creds.Open(config.CredentialsDir(file, env)), change.Credentials, key); err != nil {
+	where, err := creds.Keep(creds.Open(config.CredentialsDir(file, env)), change.Credentials, key)
+	if err != nil {
 		return err
 	}
-	say("kept %v as profile %q", key, change.Credentials)
+	say("kept %v as profile %q; %s", key, change.Credentials, where)
 	warnings, err := config.Change(file, change, env)
 	if err != nil {
 		return err

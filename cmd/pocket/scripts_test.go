@@ -23,6 +23,7 @@ func TestScripts(t *testing.T) {
 			for _, name := range []string{"HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME"} {
 				e.Setenv(name, e.WorkDir)
 			}
+			e.Setenv("POCKET_KEYRING", "off") // whoever runs the tests keeps theirs as it is
 			env := config.Env{GOOS: runtime.GOOS, Home: e.WorkDir, Dir: e.WorkDir, LookupEnv: func(name string) (string, bool) {
 				return e.WorkDir, name == "APPDATA" || name == "XDG_CONFIG_HOME"
 			}}

@@ -31,17 +31,26 @@ func Ask(p Prompter, c Credentials) (Credentials, error) {
 }
 
 // Keep sets a profile and reads it back: what was written is what counts, not what was
-// meant.
-func Keep(s Store, name string, c Credentials) error {
+// meant. It returns where the key is, in words.
+func Keep(s Store, name string, c Credentials) (where string, err error) {
 	if err := s.Set(name, c); err != nil {
-		return err
+		return "", err
 	}
 	kept, err := s.Get(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if kept != c {
-		return fmt.Errorf("profile %q does not read back as it was written: check the disk and set it again", name)
+		return "", fmt.Errorf("profile %q does not read back as it was written: check the disk and set it again", name)
 	}
-	return nil
+	profiles, err := s.List()
+	if err != nil {
+		return "", err
+	}
+	for _, p := range profiles {
+		if p.Name == name {
+			return describe(p.Place), nil
+		}
+	}
+	return "", fmt.Errorf("profile %q is gone again: set it anew", name)
 }

@@ -3,7 +3,10 @@
 //
 // On Windows a profile is encrypted by the Data Protection API for the user who made it;
 // the file is what the Rust program of the same name wrote, and either reads the other's.
-// Elsewhere it is a plain file that only its owner may read, as ~/.aws/credentials is.
+// Elsewhere the key is in the user's keyring (the Secret Service over D-Bus, the keychain of
+// macOS), and the file, a marker, says under which name. Without a keyring, and where
+// POCKET_KEYRING is off, the key is in the file, which only its owner may read, as
+// ~/.aws/credentials is.
 // [Open] gives the store of the system at hand; [FromStore] turns a profile of it into the
 // [Provider] an S3 client asks.
 //
@@ -94,10 +97,12 @@ func FromStore(s Store, name string) Provider {
 type Store interface {
 	// Get returns a profile. ErrNotExist when there is none, ErrForeign when it is
 	// someone else's, ErrDamaged when it cannot be understood, ErrExposed when others
-	// may read it.
+	// may read it, ErrLocked or ErrNoKeyring when its key is in a keyring that does not give
+	// it. It may wait a minute for the keyring, which may ask for its password.
 	Get(name string) (Credentials, error)
 
-	// Set creates or replaces a profile, whole or not at all; it is durable on return.
+	// Set creates or replaces a profile, whole or not at all; it is durable on return, as
+	// far as the keyring is. ErrLocked and ErrNoKeyring as with Get.
 	Set(name string, c Credentials) error
 
 	// List returns all profiles by name, readable or not.
@@ -112,7 +117,21 @@ type Store interface {
 type Profile struct {
 	Name    string    `json:"name"`
 	Changed time.Time `json:"changed"` // when it was set
+	Place   Place     `json:"place"`   // where its key is
 }
+
+// Place is where a key is kept.
+type Place string
+
+// The places of keys.
+const (
+	Anywhere  Place = ""        // in the keyring, else in a file
+	InKeyring Place = "keyring" // the user's, outside of Windows
+	InFile    Place = "file"    // the profile's, which is encrypted on Windows
+)
+
+// keyringVariable is set to off where the keyring is not to be asked.
+const keyringVariable = "POCKET_KEYRING"
 
 // What can be wrong with a profile.
 var (
@@ -121,6 +140,8 @@ var (
 	ErrDamaged     = errors.New("damaged profile")
 	ErrForeign     = errors.New("profile of another user or machine")
 	ErrExposed     = errors.New("profile that others may read")
+	ErrLocked      = errors.New("the keyring is locked")
+	ErrNoKeyring   = errors.New("no keyring")
 )
 
 // CheckName reports, wrapping ErrInvalidName, why a name cannot be a profile's: it becomes

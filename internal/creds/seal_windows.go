@@ -10,18 +10,21 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// systemSeal encrypts for the user who is logged on.
-var systemSeal seal = dpapiSeal{}
+// sealIn returns the seal that keeps new profiles in a place.
+func sealIn(p Place) seal { return dpapiSeal{in: p} }
 
 // dpapiSeal protects with the Data Protection API. The profile's name is the description
 // of the blob, which the API authenticates: a file put in another's place is noticed. The
 // Rust program left the description empty, which is accepted.
-type dpapiSeal struct{}
+type dpapiSeal struct{ in Place }
 
 // descriptionPrefix goes before the name in a blob's description.
 const descriptionPrefix = "pocket credentials: "
 
-func (dpapiSeal) protect(name string, plain []byte) ([]byte, error) {
+func (s dpapiSeal) protect(name string, plain []byte) ([]byte, error) {
+	if s.in == InKeyring {
+		return nil, fmt.Errorf("%w: Windows encrypts profiles in files", ErrNoKeyring)
+	}
 	description, err := windows.UTF16PtrFromString(descriptionPrefix + name)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt: %w", err)
@@ -53,6 +56,14 @@ func (dpapiSeal) unprotect(name string, sealed []byte) ([]byte, error) {
 	}
 	return plain, nil
 }
+
+// release has nothing to remove: all there is of a profile is its file.
+func (dpapiSeal) release([]byte) error { return nil }
+
+func (dpapiSeal) place([]byte) Place { return InFile }
+
+// describe says where a profile is that was just set.
+func describe(Place) string { return "it is in a file, encrypted for this user" }
 
 // unprotectError tells a profile of someone else from a damaged one.
 func unprotectError(err error) error {

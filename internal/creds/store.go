@@ -23,13 +23,22 @@ const maxFile = 64 << 10
 // system has a place for that.
 type seal interface {
 	protect(name string, plain []byte) ([]byte, error)
-	unprotect(name string, sealed []byte) ([]byte, error) // errors wrap ErrForeign or ErrDamaged
+	// unprotect returns what protect was given. Errors wrap ErrForeign, ErrDamaged, ErrLocked
+	// or ErrNoKeyring.
+	unprotect(name string, sealed []byte) ([]byte, error)
+	// release removes what protect has made elsewhere than in the file.
+	release(sealed []byte) error
+	// place tells where the key is of a file that begins with head.
+	place(head []byte) Place
 }
 
 // Open returns the store of this system in a directory, which Set creates when it is needed.
-func Open(dir string) Store {
-	return &dirStore{dir: dir, seal: systemSeal}
-}
+// Set keeps keys in the keyring, where there is one, else in the file.
+func Open(dir string) Store { return OpenIn(dir, Anywhere) }
+
+// OpenIn is Open, but Set keeps keys in a place that is given, and fails where it is
+// missing. All are read, wherever they are.
+func OpenIn(dir string, p Place) Store { return &dirStore{dir: dir, seal: sealIn(p)} }
 
 // dirStore keeps each profile in a file of its own.
 type dirStore struct {
@@ -53,6 +62,9 @@ func (s *dirStore) Get(name string) (Credentials, error) {
 		return Credentials{}, err
 	}
 	plain, err := s.seal.unprotect(name, sealed)
+	if errors.Is(err, ErrLocked) || errors.Is(err, ErrNoKeyring) {
+		return Credentials{}, fmt.Errorf("%s: %w", s.profile(name), err)
+	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("%s: %w: make it anew with pocket-creds set %s", s.profile(name), err, name)
 	}
@@ -106,18 +118,39 @@ func (s *dirStore) Set(name string, c Credentials) error {
 	if err := c.Check(); err != nil {
 		return fmt.Errorf("profile %q: %w", name, err)
 	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for profiles: %w", err)
+	}
+	before := s.head(name)
 	sealed, err := s.seal.protect(name, encode(c))
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.profile(name), err)
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory for profiles: %w", err)
-	}
 	// For its owner alone. No profile's name begins with a dot, as the temporary file's does.
 	if err := atomicfile.Write(s.file(name), sealed, 0o600); err != nil {
-		return fmt.Errorf("profile %q: %w", name, err)
+		return errors.Join(fmt.Errorf("profile %q: %w", name, err), s.seal.release(sealed))
+	}
+	if err := s.seal.release(before); err != nil {
+		return fmt.Errorf("profile %q is set, but its old key is still there: %w", name, err)
 	}
 	return nil
+}
+
+// headSize is enough of a profile's file to tell where its key is.
+const headSize = 1024
+
+// head returns the beginning of a profile's file; nothing when it cannot be read.
+func (s *dirStore) head(name string) []byte {
+	f, err := os.Open(s.file(name))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, headSize))
+	if err != nil {
+		return nil
+	}
+	return head
 }
 
 func (s *dirStore) List() ([]Profile, error) {
@@ -141,7 +174,7 @@ func (s *dirStore) List() ([]Profile, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list profiles in %s: %w", s.dir, reason(err))
 		}
-		profiles = append(profiles, Profile{name, info.ModTime()})
+		profiles = append(profiles, Profile{name, info.ModTime(), s.seal.place(s.head(name))})
 	}
 	slices.SortFunc(profiles, func(a, b Profile) int { return strings.Compare(a.Name, b.Name) })
 	return profiles, nil
@@ -151,6 +184,7 @@ func (s *dirStore) Delete(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
+	before := s.head(name)
 	err := os.Remove(s.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.notExist(name)
@@ -160,6 +194,9 @@ func (s *dirStore) Delete(name string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", s.profile(name), reason(err))
+	}
+	if err := s.seal.release(before); err != nil {
+		return fmt.Errorf("profile %q is deleted, but its key is still there: %w", name, err)
 	}
 	return nil
 }

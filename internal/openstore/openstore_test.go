@@ -88,7 +88,7 @@ func TestCopyOfABucketIsAStore(t *testing.T) {
 
 func TestConfiguredStoragesOpen(t *testing.T) {
 	ctx := context.Background()
-	profiles := creds.Open(filepath.Join(t.TempDir(), "credentials"))
+	profiles := creds.OpenIn(filepath.Join(t.TempDir(), "credentials"), creds.InFile)
 	s, err := Open(ctx, config.Storage{Backend: config.BackendMemory}, profiles)
 	require.NoError(t, err)
 	require.NoError(t, s.Put(ctx, "a", nil))
@@ -113,7 +113,7 @@ func TestConfiguredStoragesOpen(t *testing.T) {
 }
 
 func TestS3KeysComeFromTheProfileThenTheConfiguration(t *testing.T) {
-	profiles := creds.Open(t.TempDir())
+	profiles := creds.OpenIn(t.TempDir(), creds.InFile)
 	require.NoError(t, profiles.Set("work", creds.Credentials{AccessKeyID: "AKPROFILE", SecretAccessKey: "one"}))
 	both := config.S3{Bucket: "b", Credentials: "work", AccessKeyID: "AKCONFIG", SecretAccessKey: "two"}
 	id := func(c config.S3) string {
