@@ -205,7 +205,7 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	fs.left.expect(left.Uploads)
 	fs.queue = transfer.New(transfer.Options{
 		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal,
-		Publish: fs.publish, Idle: fs.foldUpdates, Lost: fs.lost,
+		Publish: fs.publish, Announce: fs.announce, Idle: fs.foldUpdates, Lost: fs.lost,
 		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
 	}, left.Entries, left.Uploads)
 	if len(lost) > 0 {
@@ -419,10 +419,9 @@ func (fs *FS) closeParts() error {
 	return errors.Join(errs...)
 }
 
-// publish is the queue's Publish: it writes the operations [start, end) of peer
-// into the store and notes that they are there.
-func (fs *FS) publish(ctx context.Context, peer uint64, start, end int32) error {
-	if _, err := fs.index.Publish(ctx, fs.bucket, loroindex.Span{Peer: peer, Start: start, End: end}); err != nil {
+// publish is the queue's Publish: it writes a span of operations into the store.
+func (fs *FS) publish(ctx context.Context, s transfer.Span) error {
+	if _, err := fs.index.PublishUpdate(ctx, fs.bucket, loroindex.Span(s)); err != nil {
 		return err
 	}
 	fs.snapMu.Lock()
@@ -430,7 +429,21 @@ func (fs *FS) publish(ctx context.Context, peer uint64, start, end int32) error 
 	fs.wrote = true
 	fs.snapMu.Unlock()
 	fs.marks.note(&fs.marks.published, fs.opts.Now())
-	return fs.journal.Published(ctx, peer, end)
+	return nil
+}
+
+// announce is the queue's Announce: it tells other machines of what was published, and
+// only then the journal, so that a crash in between leaves no change that nobody hears of.
+func (fs *FS) announce(ctx context.Context, spans []transfer.Span) error {
+	if err := fs.index.PublishTip(ctx, fs.bucket, loroindex.Span(spans[len(spans)-1])); err != nil {
+		return err
+	}
+	for _, s := range spans {
+		if err := fs.journal.Published(ctx, s.Peer, s.End); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // foldUpdates is the queue's Idle: nothing is pending, so a snapshot names no

@@ -19,6 +19,15 @@ import (
 // Errors: those of the bucket in a KeyError; ErrMissing when the index lacks
 // some of the operations.
 func (x *Index) Publish(ctx context.Context, b Bucket, s Span) (key string, err error) {
+	if key, err = x.PublishUpdate(ctx, b, s); err != nil {
+		return key, err
+	}
+	return key, x.PublishTip(ctx, b, s)
+}
+
+// PublishUpdate is Publish without the tip: the operations are in the bucket on
+// return, and devices that only look at the tip do not know yet.
+func (x *Index) PublishUpdate(ctx context.Context, b Bucket, s Span) (key string, err error) {
 	if err := x.publishMigration(ctx, b); err != nil {
 		return "", err
 	}
@@ -31,10 +40,15 @@ func (x *Index) Publish(ctx context.Context, b Bucket, s Span) (key string, err 
 		return "", &KeyError{"put", key, err}
 	}
 	x.shelf.noteSpan(s)
-	if err := b.Put(ctx, TipKey, []byte(tipOf(s))); err != nil {
-		return key, &KeyError{"put", TipKey, err}
-	}
 	return key, nil
+}
+
+// PublishTip writes the tip after PublishUpdate; one, after the last of several, will do.
+func (x *Index) PublishTip(ctx context.Context, b Bucket, s Span) error {
+	if err := b.Put(ctx, TipKey, []byte(tipOf(s))); err != nil {
+		return &KeyError{"put", TipKey, err}
+	}
+	return nil
 }
 
 // tipOf is the tip after a span was published: what its key ends in.

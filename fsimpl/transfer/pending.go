@@ -93,11 +93,11 @@ func (q *Queue) Reach(ctx context.Context, report func(Left)) error {
 	var left Left
 	var counted time.Time
 	files := make(map[[2]uint64]bool)
-	return q.wait(ctx, func() (bool, error) {
+	return q.wait(ctx, nil, func() (bool, error) {
 		q.mu.Lock()
 		left.Changes = 0
-		if len(q.ops) > 0 && q.ops[0].serial < mark {
-			left.Changes = min(len(q.ops), int(mark-q.ops[0].serial))
+		if announced := q.serial - uint64(q.state.Changes); announced < mark {
+			left.Changes = int(mark - announced)
 		}
 		if now := time.Now(); left.Changes == 0 || len(objects) <= countAll || now.Sub(counted) >= countEvery {
 			counted = now

@@ -12,58 +12,114 @@ func (q *Queue) publishLoop(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		first, last := batch[0], batch[len(batch)-1]
-		err = q.opts.Publish(ctx, first.peer, first.start, last.end)
+		if len(batch) == 0 {
+			if q.opts.Idle != nil {
+				q.opts.Idle(ctx)
+			}
+			continue
+		}
+		span := Span{batch[0].peer, batch[0].start, batch[len(batch)-1].end}
+		err = q.opts.Publish(ctx, span)
 		if ctx.Err() != nil {
 			return
 		}
 		q.mu.Lock()
 		if err != nil {
 			q.failed("publishing the index", err)
-			q.broadcast()
-			q.mu.Unlock()
-			continue
+		} else {
+			q.published(batch, span)
 		}
-		q.published(batch)
-		idle := q.state.Idle()
 		q.broadcast()
 		q.mu.Unlock()
-		if idle && q.opts.Idle != nil {
-			q.opts.Idle(ctx)
-		}
 	}
 }
 
-// published forgets a batch. Called with mu held.
-func (q *Queue) published(batch []*operation) {
+// published takes a batch off the operations to be published. Called with mu held.
+func (q *Queue) published(batch []*operation, span Span) {
 	for _, op := range batch {
 		if q.files[op.node] == op {
 			delete(q.files, op.node)
 		}
 	}
 	q.ops = q.ops[len(batch):]
-	q.state.Changes -= len(batch)
-	q.since = time.Now()
-	q.worked()
 	if len(q.ops) == 0 {
 		q.ops = nil
-		if q.state.Objects == 0 {
-			q.state.DoneBytes, q.state.DoneObjects = 0, 0
+	}
+	q.since = time.Now()
+	q.told = append(q.told, span)
+	q.untold += len(batch)
+	q.worked()
+}
+
+// announceLoop announces what was published: all of it at once that was while the
+// announcement before was under way.
+func (q *Queue) announceLoop(ctx context.Context) {
+	defer q.done.Done()
+	for {
+		spans, count, err := q.unannounced(ctx)
+		if err != nil {
+			return
 		}
+		err = q.opts.Announce(ctx, spans)
+		if ctx.Err() != nil {
+			return
+		}
+		q.mu.Lock()
+		if err != nil {
+			q.failed("announcing the index", err)
+		} else {
+			q.told = q.told[len(spans):]
+			q.untold -= count
+			q.state.Changes -= count
+			q.worked()
+			if q.state.Idle() {
+				q.state.DoneBytes, q.state.DoneObjects = 0, 0
+				q.idle = true
+			}
+		}
+		q.broadcast()
+		q.mu.Unlock()
 	}
 }
 
-// batch waits for operations that may be published, and for others to join them.
+// unannounced waits for what was published and not announced, and returns it and how many
+// operations it is.
+func (q *Queue) unannounced(ctx context.Context) ([]Span, int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for ctx.Err() == nil {
+		var until time.Time
+		if n := len(q.told); n > 0 {
+			if !time.Now().Before(q.resume) {
+				return q.told[:n:n], q.untold, nil
+			}
+			until = q.resume
+		}
+		q.sleep(ctx, until)
+	}
+	return nil, 0, errStopped
+}
+
+// batch waits for operations that may be published, and for others to join them. An
+// empty one says that there is nothing left to do.
 func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for ctx.Err() == nil {
+		if q.idle {
+			if q.idle = false; q.state.Idle() {
+				return nil, nil
+			}
+		}
 		until := q.resume
 		if now := time.Now(); !now.Before(q.resume) {
 			until = time.Time{}
 			if ready := q.ready(); ready > 0 {
 				due := q.since.Add(gather)
-				if q.opts.Eager || q.urgent > 0 || !now.Before(due) {
+				if q.opts.Eager && len(q.needs) == 0 {
+					due = q.since.Add(gatherEager)
+				}
+				if q.wanted(ready) || !now.Before(due) {
 					return q.ops[:ready:ready], nil
 				}
 				until = due
@@ -72,6 +128,28 @@ func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
 		q.sleep(ctx, until)
 	}
 	return nil, errStopped
+}
+
+// wanted reports whether somebody waits for the oldest ready operations, or for all of
+// them. Called with mu held.
+func (q *Queue) wanted(ready int) bool {
+	if q.urgent > len(q.needs) {
+		return true
+	}
+	for n := range q.needs {
+		pending := func(ops []*operation) bool {
+			for _, op := range ops {
+				if op.peer == n.peer {
+					return op.start < n.end // those of one peer are in order
+				}
+			}
+			return false
+		}
+		if pending(q.ops[:ready]) && !pending(q.ops[ready:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // ready returns how many of the oldest operations can be published together: of

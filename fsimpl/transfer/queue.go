@@ -22,6 +22,9 @@ const (
 	uploadMemory = 32 << 20
 	// gather is how long a change waits for others to share its index update.
 	gather = 200 * time.Millisecond
+	// gatherEager is the same in sync mode, while nobody waits for another change: what
+	// creates a file and its content, which is uploaded meanwhile, share an update.
+	gatherEager = 5 * time.Millisecond
 	// settle is how long after a file's last commit the next one's content
 	// waits, so that a file rewritten many times a second is uploaded once or twice.
 	settle = time.Second
@@ -41,9 +44,12 @@ type Options struct {
 	Store   Store
 	Cache   Cache
 	Journal Journal
-	// Publish writes the operations [start, end) of peer to the store and notes
-	// in the journal that they are there. It is called from one goroutine.
-	Publish func(ctx context.Context, peer uint64, start, end int32) error
+	// Publish writes a span of operations to the store. It is called from one goroutine.
+	Publish func(ctx context.Context, s Span) error
+	// Announce tells others of spans that were published, the last one newest, and notes in the
+	// journal that they are in the store. It is called from one goroutine, beside Publish:
+	// nobody who waits for the store waits for it but Drain.
+	Announce func(ctx context.Context, spans []Span) error
 	// Lost, if set, is told of an object that is neither in the cache nor in the store,
 	// before operations that name it are published without it: what it adds then is
 	// published next. It is called concurrently.
@@ -51,7 +57,7 @@ type Options struct {
 	// Idle, if set, is called from Publish's goroutine when nothing is left to do.
 	Idle    func(ctx context.Context)
 	Workers int  // uploads at once; 0: DefaultWorkers
-	Eager   bool // publish at once instead of gathering (sync mode)
+	Eager   bool // publish what somebody waits for, and else after a moment, instead of gathering (sync mode)
 	Log     *slog.Logger
 }
 
@@ -89,9 +95,25 @@ type Queue struct {
 	running int                   // uploads under way
 	fails   int                   // failures in a row
 	resume  time.Time             // no upload or publish before this
-	urgent  int                   // callers that wait for a publish
+	urgent  int                   // callers that wait for the store
+	needs   map[*need]struct{}    // those of them that wait for an operation
 	since   time.Time             // when ops became non-empty
+	told    []Span                // published and not announced, oldest first
+	untold  int                   // how many operations those are
+	idle    bool                  // Idle is to be called
 	state   Progress              // what Progress returns, kept up to date
+}
+
+// Span names the operations [Start, End) of a peer.
+type Span struct {
+	Peer       uint64
+	Start, End int32
+}
+
+// need is what a caller of Published waits for: the operations of peer below end.
+type need struct {
+	peer uint64
+	end  int32
 }
 
 // operation is a committed index operation on its way up.
@@ -152,10 +174,12 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 		files:   make(map[uint64]*operation),
 		nodes:   make(map[uint64]int),
 		settled: make(map[uint64]time.Time),
+		needs:   make(map[*need]struct{}),
 	}
 	q.restore(restored, uploads)
-	q.done.Add(2)
+	q.done.Add(3)
 	go q.publishLoop(ctx)
+	go q.announceLoop(ctx)
 	go q.uploadLoop(ctx)
 	return q
 }
@@ -322,7 +346,7 @@ func (q *Queue) Progress() Progress {
 // returns early with the store's error when the store refuses (permission, no
 // bucket), and with the context's error. Either way the change stays queued.
 func (q *Queue) Published(ctx context.Context, peer uint64, end int32) error {
-	return q.wait(ctx, func() (bool, error) {
+	return q.wait(ctx, &need{peer, end}, func() (bool, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for _, op := range q.ops {
@@ -340,7 +364,7 @@ func (q *Queue) Published(ctx context.Context, peer uint64, end int32) error {
 // Drain waits until nothing is pending, calling report (if not nil) whenever
 // something changed. Unlike Published it goes on while the store refuses.
 func (q *Queue) Drain(ctx context.Context, report func(Progress)) error {
-	return q.wait(ctx, func() (bool, error) {
+	return q.wait(ctx, nil, func() (bool, error) {
 		p := q.Progress()
 		if report != nil {
 			report(p)
@@ -352,7 +376,7 @@ func (q *Queue) Drain(ctx context.Context, report func(Progress)) error {
 // Await waits until reached says true. It is called at first and whenever something
 // changed: an upload that ended, for example. Nothing is held back meanwhile.
 func (q *Queue) Await(ctx context.Context, reached func() bool) error {
-	return q.wait(ctx, func() (bool, error) { return reached(), nil })
+	return q.wait(ctx, nil, func() (bool, error) { return reached(), nil })
 }
 
 // Stored reports whether this process has uploaded an object, as far as it remembers,
@@ -364,18 +388,23 @@ func (q *Queue) Stored(id objectid.ID) bool {
 }
 
 // wait calls reached, at first and after every change, until it says true or fails.
-// While somebody waits, nothing is held back to be gathered with what may follow.
-func (q *Queue) wait(ctx context.Context, reached func() (bool, error)) error {
+// While somebody waits, nothing is held back to be gathered with what may follow, but for what
+// comes before an operation that is waited for and can be published with it: n, if not nil.
+func (q *Queue) wait(ctx context.Context, n *need, reached func() (bool, error)) error {
 	q.mu.Lock()
 	q.urgent++
+	if n != nil {
+		q.needs[n] = struct{}{}
+	}
 	if q.urgent == 1 {
 		q.waiting, q.delayed = append(q.waiting, q.delayed...), nil
-		q.broadcast()
 	}
+	q.broadcast()
 	q.mu.Unlock()
 	defer func() {
 		q.mu.Lock()
 		q.urgent--
+		delete(q.needs, n)
 		q.mu.Unlock()
 	}()
 	for {

@@ -85,6 +85,7 @@ type rig struct {
 	cache   *chunkcache.Cache
 	journal *journal.Journal
 	dir     string
+	eager   bool
 	queue   *Queue
 
 	mu        sync.Mutex
@@ -113,18 +114,30 @@ func (r *rig) start() {
 	require.NoError(r.t, err)
 	r.queue = New(Options{
 		Store: r.store, Cache: r.cache, Journal: r.journal, Log: slog.New(slog.DiscardHandler),
-		Publish: func(ctx context.Context, peer uint64, start, end int32) error {
+		Publish: func(ctx context.Context, s Span) error {
 			if r.present != nil {
-				r.present(end)
+				r.present(s.End)
 			}
-			if err := r.store.Put(ctx, fmt.Sprintf("index/%d-%d", start, end), nil); err != nil {
+			if err := r.store.Put(ctx, fmt.Sprintf("index/%d-%d", s.Start, s.End), nil); err != nil {
 				return err
 			}
 			r.mu.Lock()
-			r.published = append(r.published, fmt.Sprintf("%d %d-%d", peer, start, end))
-			r.mu.Unlock()
-			return r.journal.Published(ctx, peer, end)
+			defer r.mu.Unlock()
+			r.published = append(r.published, fmt.Sprintf("%d %d-%d", s.Peer, s.Start, s.End))
+			return nil
 		},
+		Announce: func(ctx context.Context, spans []Span) error {
+			if err := r.store.Put(ctx, "tip", nil); err != nil {
+				return err
+			}
+			for _, s := range spans {
+				if err := r.journal.Published(ctx, s.Peer, s.End); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Eager: r.eager,
 	}, left.Entries, left.Uploads)
 }
 
@@ -314,4 +327,33 @@ func TestDamagedObjectIsReadOnceMoreAndThenRefused(t *testing.T) {
 	require.ErrorContains(t, err, id.Key())
 	require.Equal(t, 2, r.store.gets[id.Key()])
 	require.False(t, r.cache.Has(id))
+}
+
+func TestWhoWaitsForTheStoreDoesNotWaitForTheAnnouncement(t *testing.T) {
+	r := &rig{t: t, store: newWatchedStore(), dir: t.TempDir(), eager: true}
+	r.start()
+	t.Cleanup(r.stop)
+	refused := errors.New("not now")
+	r.store.setFail(func(key string) error {
+		if key == "tip" {
+			return refused
+		}
+		return nil
+	})
+	// Creating a file and its content: what is waited for takes along what came before.
+	_ = r.queue.Add(journal.Entry{Peer: 1, Start: 0, End: 1, Update: []byte{1}}, Change{Node: 1})
+	id := r.write(1, 1, "content")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, r.queue.Published(ctx, 1, 2))
+	require.True(t, r.stored(id))
+	require.False(t, r.queue.Progress().Idle(), "others have not been told")
+	entries, _ := r.journal.Pending()
+	require.Equal(t, 2, entries, "a crash before others are told must tell them at the next start")
+
+	r.store.setFail(nil)
+	r.drain()
+	entries, _ = r.journal.Pending()
+	require.Zero(t, entries)
+	require.Equal(t, "tip", r.store.putKeys()[len(r.store.putKeys())-1])
 }
