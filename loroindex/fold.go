@@ -2,57 +2,221 @@ package loroindex
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// FoldLookup finds an entry by its name without regard to case (Unicode simple
-// folding). An exact match is preferred; of several others the first in the
-// order of the bytes of their names, the same on every machine. The first call
-// takes time in proportion to the tree, and the index some memory from then on.
+// Folded is the tree for a system on which letter case does not tell names apart
+// (Unicode simple folding), as Windows is. Entries of a directory whose names fold to one are
+// all shown: the first in Loro's sibling order keeps its name, the others are shown as
+// "name (case conflict 1a2b3c4d).ext", after their inode number, the same on every machine that
+// has the same document. Nothing is written for that. A name is found in any spelling.
 //
-// Errors: as Lookup.
-func (x *Index) FoldLookup(parent Node, name string) (e Entry, err error) {
+// Its methods may be called as those of Index.
+type Folded struct{ x *Index }
+
+// Folded returns the tree without regard to letter case. The first call takes time in
+// proportion to what has been read of the tree, and the index some bytes an entry from
+// then on.
+func (x *Index) Folded() Folded {
 	x.mu.RLock()
-	e, unread, err := x.lookup(parent, name)
-	ready := x.folding && unread == NoNode
-	if err != nil && ready {
-		e, err = x.foldLookup(parent, name, err)
-	}
+	ready := x.folding
 	x.mu.RUnlock()
-	if err == nil && unread == NoNode || ready {
-		return e, err
+	if !ready {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.foldNames()
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if unread != NoNode {
-		x.read(unread)
-	}
-	x.foldNames()
-	if e, _, err = x.lookup(parent, name); err != nil {
-		e, err = x.foldLookup(parent, name, err)
-	}
+	return Folded{x}
+}
+
+// Lookup finds an entry by what it is shown as. The entry has the name that it has.
+//
+// Errors: as Index.Lookup.
+func (f Folded) Lookup(parent Node, name string) (e Entry, err error) {
+	x := f.x
+	x.look(func() Node {
+		var unread Node
+		e, unread, err = x.foldLookup(parent, name)
+		return unread
+	})
 	return e, err
 }
 
-// foldLookup finds an entry that an exact look-up did not.
-func (x *Index) foldLookup(parent Node, name string, exact error) (Entry, error) {
-	d, _, err := x.openDir(parent)
+// Resolve finds the node at a path as Path returns it. Symbolic links are not followed;
+// leading, trailing and doubled slashes are ignored.
+//
+// Errors: as Index.Resolve.
+func (f Folded) Resolve(path string) (e Entry, err error) {
+	x := f.x
+	x.look(func() Node {
+		n, rest := Root, path
+		for rest != "" {
+			var name string
+			name, rest, _ = strings.Cut(rest, "/")
+			if name == "" {
+				continue
+			}
+			d, unread, failed := x.openDir(n)
+			if err = failed; err != nil || unread != NoNode {
+				return unread
+			}
+			if n = x.foldChild(d, name); n == NoNode {
+				err = notExist{name}
+				return NoNode
+			}
+		}
+		e, err = x.stat(n)
+		return NoNode
+	})
 	if err != nil {
 		return Entry{}, err
 	}
-	found := NoNode
-	h := x.hashFolded(d, name)
-	for n, i := x.byFold.probe(h, h); n != NoNode; n, i = x.byFold.probe(h, i) {
-		if x.at(n).parent == d && strings.EqualFold(x.nameOf(n), name) && (found == NoNode || x.nameOf(n) < x.nameOf(found)) {
-			found = n
+	return e, nil
+}
+
+// Path returns the path of a node as it is shown, "/"-separated without a leading one; ""
+// for Root.
+//
+// Errors: as Index.Path.
+func (f Folded) Path(n Node) (string, error) {
+	x := f.x
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if _, err := x.path(n); err != nil {
+		return "", err
+	}
+	var names []string
+	for k := x.canon(n); k != Root; k = x.at(k).parent {
+		names = append(names, x.foldName(k))
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/"), nil
+}
+
+// ReadDir is Index.ReadDir with names as they are shown.
+func (f Folded) ReadDir(dir Node, buf []DirEntry) ([]DirEntry, error) {
+	return f.x.readDir(dir, buf, f.x.foldName)
+}
+
+// FoldLookup is [Folded.Lookup] as of the changes made so far, for an index that has Folded
+// names.
+func (t *Tx) FoldLookup(parent Node, name string) (Entry, error) {
+	d, err := t.dir(parent)
+	if err != nil {
+		return Entry{}, err
+	}
+	t.x.foldNames()
+	e, _, err := t.x.foldLookup(d, name)
+	return e, err
+}
+
+// FoldName returns what an entry of the tree is shown as by Folded, as of the changes made so
+// far; what is no entry has its last name.
+func (t *Tx) FoldName(n Node) string {
+	if n = t.x.canon(n); t.x.at(n).flags&fLinked == 0 {
+		return t.x.nameOf(n)
+	}
+	t.x.foldNames()
+	return t.x.foldName(n)
+}
+
+func (x *Index) foldLookup(parent Node, name string) (Entry, Node, error) {
+	d, unread, err := x.openDir(parent)
+	if err != nil || unread != NoNode {
+		return Entry{}, unread, err
+	}
+	n := x.foldChild(d, name)
+	if n == NoNode {
+		return Entry{}, NoNode, notExist{name}
+	}
+	return x.describe(n), NoNode, nil
+}
+
+// foldChild returns the entry that is shown as name, in any spelling, or NoNode.
+func (x *Index) foldChild(d Node, name string) Node {
+	if n, more := x.foldFirst(d, name); !more {
+		if n != NoNode {
+			return n
+		}
+	} else {
+		return x.twins(d, name)[0]
+	}
+	base, mark, cut, ok := parseCaseConflict(name)
+	if !ok {
+		return NoNode
+	}
+	shown := func(n Node) bool {
+		return strings.HasPrefix(caseMark(x.ino(n)), mark) && strings.EqualFold(x.foldName(n), name)
+	}
+	for _, n := range x.twins(d, base) {
+		if shown(n) {
+			return n
 		}
 	}
-	if found == NoNode {
-		return Entry{}, exact
+	if cut {
+		for n := x.dirs[x.at(d).dir].first; n != NoNode; n = x.at(n).next {
+			if shown(n) {
+				return n
+			}
+		}
 	}
-	return x.describe(found), nil
+	return NoNode
+}
+
+// foldFirst returns an entry whose name folds to what name does, or NoNode, and whether there
+// are more.
+func (x *Index) foldFirst(d Node, name string) (first Node, more bool) {
+	h := x.hashFolded(d, name)
+	for n, i := x.byFold.probe(h, h); n != NoNode; n, i = x.byFold.probe(h, i) {
+		if x.at(n).parent == d && strings.EqualFold(x.nameOf(n), name) {
+			if first != NoNode {
+				return first, true
+			}
+			first = n
+		}
+	}
+	return first, false
+}
+
+// twins returns all entries whose names fold to what name does, in sibling order.
+func (x *Index) twins(d Node, name string) []Node {
+	var found []Node
+	h := x.hashFolded(d, name)
+	for n, i := x.byFold.probe(h, h); n != NoNode; n, i = x.byFold.probe(h, i) {
+		if x.at(n).parent == d && strings.EqualFold(x.nameOf(n), name) {
+			found = append(found, n)
+		}
+	}
+	x.sortSiblings(found)
+	return found
+}
+
+// foldName returns what a linked node is shown as.
+func (x *Index) foldName(n Node) string {
+	d, name := x.at(n).parent, x.nameOf(n)
+	if _, more := x.foldFirst(d, name); !more {
+		return name
+	}
+	twins := x.twins(d, name)
+	if twins[0] == n {
+		return name
+	}
+	for nth := 1; ; nth++ {
+		shown := caseConflictName(name, x.ino(n), nth)
+		taken, _ := x.foldFirst(d, shown)
+		free := taken == NoNode
+		for _, other := range twins[1:] {
+			if other != n && strings.EqualFold(shown, caseConflictName(x.nameOf(other), x.ino(other), nth)) {
+				free = false
+			}
+		}
+		if free {
+			return shown
+		}
+	}
 }
 
 // foldNames begins to keep byFold.

@@ -331,6 +331,11 @@ func (x *Index) walk(path string) (n, unread Node, err error) {
 //
 // Errors: ErrNotExist, ErrNotDir, ErrRemoved.
 func (x *Index) ReadDir(dir Node, buf []DirEntry) (out []DirEntry, err error) {
+	return x.readDir(dir, buf, nil)
+}
+
+// readDir is ReadDir with the names that nameOf, if it is not nil, gives.
+func (x *Index) readDir(dir Node, buf []DirEntry, nameOf func(Node) string) (out []DirEntry, err error) {
 	out = buf
 	x.look(func() Node {
 		d, unread, e := x.openDir(dir)
@@ -345,7 +350,11 @@ func (x *Index) ReadDir(dir Node, buf []DirEntry) (out []DirEntry, err error) {
 		}
 		for n := info.first; n != NoNode; {
 			nd := x.at(n)
-			out = append(out, DirEntry{Name: x.names.at(nd.name, nd.nameLen), Node: n, Kind: nd.kind, Ino: x.ino(n)})
+			e := DirEntry{Name: x.names.at(nd.name, nd.nameLen), Node: n, Kind: nd.kind, Ino: x.ino(n)}
+			if nameOf != nil {
+				e.Name = nameOf(n)
+			}
+			out = append(out, e)
 			n = nd.next
 		}
 		return NoNode

@@ -135,9 +135,11 @@ func checkView(t testing.TB, x *Index) {
 		require.Equal(t, linked, x.byFold.live)
 		for n := Root + 1; int(n) < x.count; n++ {
 			if nd := x.at(n); nd.flags&fLinked != 0 && nd.flags&fVisible != 0 {
-				e, err := x.FoldLookup(nd.parent, strings.ToUpper(x.nameOf(n)))
+				path, err := x.Folded().Path(n)
 				require.NoError(t, err)
-				require.True(t, strings.EqualFold(e.Name, x.nameOf(n)))
+				e, err := x.Folded().Resolve(strings.ToUpper(path))
+				require.NoError(t, err, path)
+				require.Equal(t, n, e.Node, path)
 			}
 		}
 	}
@@ -166,7 +168,7 @@ type actor struct {
 	ops []Op // what it did, as journaled
 }
 
-var randomNames = []string{"a", "b", "c.txt", "d", "e (conflict dev0 2023-11-14 22.13.20)"}
+var randomNames = []string{"a", "A", "b", "c.txt", "C.TXT", "d", "e (conflict dev0 2023-11-14 22.13.20)"}
 
 func (a *actor) pickDir() Node {
 	dirs := []Node{Root}
