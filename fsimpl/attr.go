@@ -2,6 +2,7 @@ package fsimpl
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
@@ -100,6 +101,7 @@ func (fs *FS) attr(e *loroindex.Entry) Attr {
 	}
 	a.Blocks = (stored + 511) / 512
 	a.Atime = fs.atimes.get(e.Node, a.Mtime)
+	a.Ctime = fs.ctimes.get(e.Node, a.Ctime)
 	return a
 }
 
@@ -140,6 +142,42 @@ func (t *accessTimes) set(n Node, us int64) {
 		t.times = make(map[Node]int64)
 	}
 	t.times[n] = us
+}
+
+// changeTimes holds the times of change that programs set; Windows lets them.
+type changeTimes struct {
+	count atomic.Int64 // times there are: nearly always none
+	mu    sync.RWMutex
+	times map[Node]changeTime // guarded by mu
+}
+
+// changeTime stands for the time of change that was shown when it was set, and for no later one.
+type changeTime struct{ set, was int64 }
+
+func (t *changeTimes) get(n Node, otherwise int64) int64 {
+	if t.count.Load() == 0 {
+		return otherwise
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if ct, ok := t.times[n]; ok && ct.was == otherwise {
+		return ct.set
+	}
+	return otherwise
+}
+
+// set lets us be shown for n; shown is what is shown now.
+func (t *changeTimes) set(n Node, us, shown int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.times == nil || len(t.times) >= accessTimesMost {
+		t.times = make(map[Node]changeTime)
+	}
+	if ct, ok := t.times[n]; ok && ct.set == shown {
+		shown = ct.was
+	}
+	t.times[n] = changeTime{us, shown}
+	t.count.Store(int64(len(t.times)))
 }
 
 // Statfs describes the volume. The numbers of files and bytes are those of the

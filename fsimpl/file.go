@@ -27,8 +27,9 @@ type File struct {
 	fs       *FS
 	inode    *inode
 	flags    OpenFlags
-	parent   Node // when it was opened
-	created  bool // by Create, which left waiting for the journal to Flush
+	parent   Node   // when it was opened
+	number   uint64 // of the handle, by Windows' rules
+	created  bool   // by Create, which left waiting for the journal to Flush
 	released atomic.Bool
 	wasRead  atomic.Bool
 	ahead    readAhead
@@ -50,6 +51,9 @@ func (fs *FS) Open(n Node, flags OpenFlags) (*File, error) {
 		return nil, &Error{Op: "open", Path: "/" + e.Name, Kind: Invalid}
 	}
 	f := &File{fs: fs, inode: fs.acquire(&e), parent: e.Parent, flags: flags}
+	if fs.opts.Rules == Windows {
+		f.number = f.inode.opened()
+	}
 	if flags&OpenTruncate != 0 {
 		if err := f.inode.truncate(0); err != nil {
 			return nil, errors.Join(fs.fail("truncate", n, err), f.Release())
@@ -192,6 +196,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if f.flags&OpenWrite == 0 {
 		return 0, f.fs.fail("write", f.inode.node, &Error{Op: "write", Kind: BadHandle})
 	}
+	f.thaw()
 	if err := f.inode.write(p, off, f.flags&OpenAppend != 0); err != nil {
 		return 0, f.fs.fail("write", f.inode.node, err)
 	}
@@ -256,7 +261,15 @@ func (f *File) Truncate(size int64) error {
 	if f.flags&OpenWrite == 0 {
 		return f.fs.fail("truncate", f.inode.node, &Error{Op: "truncate", Kind: Invalid})
 	}
+	f.thaw()
 	return f.fs.fail("truncate", f.inode.node, f.inode.truncate(size))
+}
+
+// thaw is called before the file is changed through f.
+func (f *File) thaw() {
+	if f.fs.opts.Rules == Windows {
+		f.inode.thaw(f.number)
+	}
 }
 
 func (i *inode) truncate(size int64) error {

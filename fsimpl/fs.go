@@ -49,6 +49,7 @@ type Options struct {
 	Store     objstore.Store // below the mount's prefix, not retrying
 	State     *statedir.Dir  // locked; the caller closes it after the FS
 	Mode      Mode
+	Rules     Rules         // by which programs expect names and times to work
 	ChunkSize int64         // bytes; 0: DefaultChunkSize
 	CacheSize int64         // bytes, at least a chunk; 0: DefaultCacheSize, or a tenth of the disk if that is less
 	Uploads   int           // at once; 0: transfer.DefaultWorkers
@@ -110,6 +111,7 @@ type FS struct {
 	opened   int64 // microseconds since 1970
 	notices  []string
 	atimes   accessTimes
+	ctimes   changeTimes
 	maxSize  int64              // of a file
 	stop     context.CancelFunc // ends background work
 	ctx      context.Context    // of background work

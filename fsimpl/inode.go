@@ -47,6 +47,8 @@ type inode struct {
 	changed  bool            // something is to be committed
 	since    int64           // microseconds since 1970: when changed became true
 	unlinked *loroindex.Info // what was set since the file was unlinked, or nil
+	opens    uint64          // handles opened so far; counted by Windows' rules only
+	frozen   uint64          // writes through handles up to this one leave mtime as it is
 }
 
 // openInode returns the inode of n if it is in use, else nil.
@@ -158,7 +160,31 @@ func (i *inode) touch(size int64) {
 	if !i.changed {
 		i.since = now
 	}
-	i.size, i.mtime, i.ctime, i.changed = size, now, now, true
+	i.size, i.ctime, i.changed = size, now, true
+	if i.frozen == 0 {
+		i.mtime = now
+	}
+}
+
+// opened numbers a handle of the file, from 1.
+func (i *inode) opened() uint64 {
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	i.opens++
+	return i.opens
+}
+
+// freeze lets mtime, which was set just now, stay whatever handles write that are open.
+// Windows' cache writes what they wrote before at any later time. Called with attrMu held.
+func (i *inode) freeze() { i.frozen = i.opens }
+
+// thaw is called before a handle writes: with one opened since, mtime moves on.
+func (i *inode) thaw(handle uint64) {
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	if handle > i.frozen {
+		i.frozen = 0
+	}
 }
 
 // length returns the file's size in bytes.

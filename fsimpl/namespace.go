@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/fsimpl/winname"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/loroindex/loro"
@@ -44,7 +45,7 @@ func (fs *FS) enqueue(fn func(*loroindex.Tx) error, change func() transfer.Chang
 
 // Lookup finds an entry of a directory.
 func (fs *FS) Lookup(parent Node, name string) (Attr, error) {
-	e, err := fs.index.Lookup(parent, name)
+	e, err := fs.lookup(parent, name)
 	if err != nil {
 		return Attr{}, fs.failAt("lookup", parent, name, err)
 	}
@@ -54,13 +55,16 @@ func (fs *FS) Lookup(parent Node, name string) (Attr, error) {
 // Resolve finds the node at a "/"-separated path; "/" is Root. Symbolic links are
 // not followed.
 func (fs *FS) Resolve(path string) (Node, error) {
-	e, err := fs.index.Resolve(path)
+	e, err := fs.resolve(path)
 	if err == nil {
 		return e.Node, nil
 	}
 	kind := classify(err)
 	if kind == NotExist {
 		for name := range strings.SplitSeq(path, "/") {
+			if fs.opts.Rules == Windows {
+				name = winname.Stored(name)
+			}
 			if len(name) > loroindex.MaxName {
 				kind = NameTooLong
 			}
@@ -71,7 +75,7 @@ func (fs *FS) Resolve(path string) (Node, error) {
 
 // Path returns the path of a node as Resolve takes it.
 func (fs *FS) Path(n Node) (string, error) {
-	path, err := fs.index.Path(n)
+	path, err := fs.path(n)
 	return "/" + path, fs.fail("path", n, err)
 }
 
@@ -98,7 +102,7 @@ func (fs *FS) create(op string, parent Node, name string, info loroindex.Info, c
 				info.Mode |= setgid
 			}
 		}
-		n, err := tx.Create(parent, name, info, c)
+		n, err := fs.txCreate(tx, parent, name, info, c)
 		if err != nil {
 			return err
 		}
@@ -211,7 +215,7 @@ func (fs *FS) Rmdir(parent Node, name string) error {
 func (fs *FS) remove(parent Node, name string, dir bool) (Node, error) {
 	var e loroindex.Entry
 	err := fs.update(func(tx *loroindex.Tx) (err error) {
-		if e, err = tx.Lookup(parent, name); err != nil {
+		if e, err = fs.txLookup(tx, parent, name); err != nil {
 			return err
 		}
 		switch {
@@ -241,18 +245,18 @@ const (
 func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName string, flags RenameFlags) error {
 	replaced := loroindex.NoNode
 	err := fs.update(func(tx *loroindex.Tx) error {
-		e, err := tx.Lookup(oldParent, oldName)
+		e, err := fs.txLookup(tx, oldParent, oldName)
 		if err != nil {
 			return err
 		}
 		if flags&RenameExchange != 0 {
-			other, err := tx.Lookup(newParent, newName)
+			other, err := fs.txLookup(tx, newParent, newName)
 			if err != nil {
 				return err
 			}
 			return tx.Exchange(e.Node, other.Node)
 		}
-		replaced, err = tx.Rename(e.Node, newParent, newName, flags&RenameNoReplace == 0)
+		replaced, err = fs.txRename(tx, e.Node, newParent, newName, flags&RenameNoReplace == 0)
 		return err
 	}, func() transfer.Change {
 		return transfer.Change{Node: uint64(replaced), Replaces: replaced != loroindex.NoNode}
@@ -328,6 +332,16 @@ func (fs *FS) SetAttributes(n Node, bits uint32) error {
 	return fs.setInfo("set attributes", n, func(i *loroindex.Info) { i.Attributes = bits })
 }
 
+// SetChanged sets what is shown as the time of the last change, in microseconds since
+// 1970, until the next change or the end of the mount: it is kept nowhere.
+func (fs *FS) SetChanged(n Node, us int64) error {
+	a, err := fs.Stat(n)
+	if err == nil {
+		fs.ctimes.set(n, us, a.Ctime)
+	}
+	return err
+}
+
 // SetTimes sets access and modification time in microseconds since 1970; nil leaves
 // one as it is. The access time is shown until the mount ends and kept nowhere.
 func (fs *FS) SetTimes(n Node, atime, mtime *int64) error {
@@ -347,6 +361,9 @@ func (fs *FS) SetTimes(n Node, atime, mtime *int64) error {
 	}
 	ino.attrMu.Lock()
 	ino.mtime = *mtime // what the next commit writes, unless something is written before
+	if fs.opts.Rules == Windows {
+		ino.freeze()
+	}
 	ino.attrMu.Unlock()
 	if fs.isRemoved(n) {
 		return nil
@@ -402,7 +419,7 @@ func (fs *FS) OpenDir(n Node) (*Dir, error) {
 
 // Rewind reads the directory again. It must not be called during other calls on d.
 func (d *Dir) Rewind() (err error) {
-	d.entries, err = d.fs.index.ReadDir(d.node, d.entries[:0])
+	d.entries, err = d.fs.readDir(d.node, d.entries[:0])
 	return d.fs.fail("readdir", d.node, err)
 }
 

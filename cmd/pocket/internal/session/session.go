@@ -126,7 +126,7 @@ func (s *Session) Start(ctx context.Context) (err error) {
 
 	m, owner := s.Mount, user()
 	s.fs, err = fsimpl.Open(ctx, fsimpl.Options{
-		Name: m.Name, Store: s.store, State: s.state, Mode: mode(m.Mode),
+		Name: m.Name, Store: s.store, State: s.state, Mode: mode(m.Mode), Rules: fsimpl.PlatformRules(),
 		ChunkSize: m.ChunkSize, CacheSize: m.CacheSize, Uploads: m.Uploads, ReadWait: m.Storage.ReadWait, Device: device(),
 		UID: owner.UID, GID: owner.GID, RootMode: rootMode(m.Path), Log: s.log,
 	})
