@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/objstore"
 )
 
@@ -77,13 +78,13 @@ func TestReachWaitsForWhatWasPendingAndNoMore(t *testing.T) {
 	go func() { done <- r.queue.Reach(t.Context(), func(l Left) { reports <- l }) }()
 	require.Equal(t, Left{Files: 1, Changes: 1, Bytes: 5}, <-reports)
 	// What comes later cannot be published.
-	later := r.write(1, 8, "later")
 	r.store.setFail(func(key string) error {
-		if key == later.Key() {
+		if key == objectid.Of([]byte("later")).Key() {
 			return &objstore.Error{Op: objstore.OpPut, Key: key, Kind: objstore.ErrUnavailable}
 		}
 		return nil
 	})
+	r.write(1, 8, "later")
 	r.store.mu.Lock()
 	r.store.hold = nil
 	r.store.mu.Unlock()
