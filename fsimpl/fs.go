@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -110,6 +111,7 @@ type FS struct {
 	siblings siblings
 	opened   int64 // microseconds since 1970
 	notices  []string
+	history  []*os.File // what the index reads its history from; not changed after Open
 	atimes   accessTimes
 	ctimes   changeTimes
 	maxSize  int64              // of a file
@@ -298,7 +300,7 @@ func (fs *FS) makeRoom() bool {
 // this machine knows of it. It returns what the store had beyond that.
 func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, error) {
 	defer local.forget()
-	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now}
+	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now, History: fs.putHistory}
 	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
 	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local}
@@ -334,6 +336,32 @@ func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, e
 		fs.marks.note(&fs.marks.checked, fs.opts.Now())
 	}
 	return loaded.Changes, nil
+}
+
+// putHistory puts the history of a large index into a file of this process: of a million
+// files that is 60 MB, of which hardly any is read again. The file goes with the mount, or
+// with the next start like all that is staged.
+func (fs *FS) putHistory(section []byte) (io.ReaderAt, error) {
+	f, err := os.CreateTemp(fs.opts.State.Staging(), "history-*")
+	if err != nil {
+		return nil, err
+	}
+	fs.history = append(fs.history, f)
+	if _, err := f.Write(section); err != nil {
+		fs.log.Warn("the history of the index stays in memory", "error", err)
+		return nil, err
+	}
+	return f, nil
+}
+
+// dropHistory removes what putHistory wrote.
+func (fs *FS) dropHistory() error {
+	var errs []error
+	for _, f := range fs.history {
+		errs = append(errs, f.Close(), os.Remove(f.Name()))
+	}
+	fs.history = nil
+	return errors.Join(errs...)
 }
 
 // retrying returns the store with every call made again, for up to patience, while
@@ -418,7 +446,7 @@ func (fs *FS) closeParts() error {
 	if fs.cache != nil {
 		errs = append(errs, fs.cache.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, fs.dropHistory())...)
 }
 
 // publish is the queue's Publish: it writes a span of operations into the store.

@@ -3,6 +3,7 @@ package loroindex
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ type Options struct {
 	Peer uint64
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// History puts the history of a large snapshot where it is read from until the
+	// index is not used any more: see loro.Doc.PutHistory. nil: it stays in memory.
+	History func(section []byte) (io.ReaderAt, error)
 }
 
 // Index is the file tree of one mount. All methods may be called concurrently;
@@ -88,6 +92,7 @@ func newIndex(o Options) *Index {
 		peer = loro.RandomPeer()
 	}
 	x.doc = loro.NewDoc(peer)
+	x.doc.PutHistory(o.History)
 	x.doc.SetCommitInfo(o.Device, x.now)
 	x.tree, x.pocket = x.doc.Tree(treeName), x.doc.Map(rootMap)
 	x.tx.x = x

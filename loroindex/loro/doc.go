@@ -2,6 +2,7 @@ package loro
 
 import (
 	"cmp"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ type Doc struct {
 	txn     openTxn
 	message string
 	now     func() time.Time
+
+	putHistory func(section []byte) (io.ReaderAt, error)
 
 	broken error // ErrBroken, once it is
 }
@@ -46,6 +49,16 @@ func (d *Doc) reset() {
 	d.h = history{}
 	d.h.peer(d.self)
 }
+
+// putAtLeast is the size of the smallest history that is put elsewhere.
+const putAtLeast = 4 << 20
+
+// PutHistory makes a snapshot that initialises the document leave its history in a
+// place of the caller's, a file rather than memory, if it is of 4 MiB or more: that is
+// 60 MB of a million files, and hardly read again. put gets the bytes, which it must
+// not keep, and returns where they can be read from for as long as the document is
+// used, by several goroutines at a time. When it fails they stay in memory.
+func (d *Doc) PutHistory(put func(section []byte) (io.ReaderAt, error)) { d.putHistory = put }
 
 // Peer returns the peer local edits are recorded under.
 func (d *Doc) Peer() PeerID { return d.peer }

@@ -63,6 +63,10 @@ var (
 	// exported any more; load it anew from what was stored.
 	ErrBroken = errors.New("document is broken and must be loaded anew")
 
+	// ErrHistory: history that was put elsewhere (Doc.PutHistory) cannot be read.
+	// Nothing has changed.
+	ErrHistory = errors.New("history of the document cannot be read back")
+
 	// ErrDiverged: the stored state differs from a replay of the history.
 	ErrDiverged = errors.New("state differs from the history")
 )

@@ -151,7 +151,9 @@ func (e *stateEncoder) addMaps(kept *keptState) (fresh int, err error) {
 			return fresh, err
 		}
 		if isMap(b.last) && (key == nil || bytes.Compare(key, b.last) > 0) && b.end-b.off >= smallStateBlock {
-			e.w.copyBlock(kept.t, i)
+			if err := e.w.copyBlock(kept.t, i); err != nil {
+				return fresh, err
+			}
 			continue
 		}
 		body, scratch, err := kept.t.body(i, buf, nil)

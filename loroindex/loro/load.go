@@ -32,7 +32,7 @@ func (d *Doc) tryLoad(sec sections) (ImportStatus, error) {
 	go func() {
 		var r result
 		r.err = caught(func() (err error) {
-			r.h, err = loadHistory(slices.Clone(sec.oplog))
+			r.h, err = loadHistory(sec.oplog)
 			return err
 		})
 		done <- r
@@ -56,6 +56,7 @@ func (d *Doc) tryLoad(sec sections) (ImportStatus, error) {
 			return ImportStatus{}, errShutsOut
 		}
 	}
+	d.keepHistory(r.h.t, sec.oplog)
 	old := *d
 	d.self, d.s, d.h = fresh.self, fresh.s, fresh.h
 	var status ImportStatus
@@ -75,6 +76,18 @@ func (d *Doc) tryLoad(sec sections) (ImportStatus, error) {
 		return ImportStatus{}, err
 	}
 	return status, nil
+}
+
+// keepHistory puts the bytes of a section, which are the caller's, where they stay.
+func (d *Doc) keepHistory(t *sstable, section []byte) {
+	if d.putHistory != nil && len(section) >= putAtLeast {
+		if at, err := d.putHistory(section); err == nil {
+			t.moveTo(at)
+			return
+		}
+	}
+	t.moveTo(nil)
+	t.b = slices.Clone(section)
 }
 
 // retryPending applies what waited for the snapshot that was just loaded.
@@ -101,6 +114,7 @@ func (d *Doc) retryPending(waiting []pendingChange, status *ImportStatus) error 
 
 // loadedHistory is a decoded ChangeStore section.
 type loadedHistory struct {
+	t        *sstable
 	peers    []loadedPeer
 	vv, sv   VersionVector
 	fr, sf   Frontiers
@@ -126,13 +140,13 @@ func openChangeStore(section []byte) (*sstable, error) {
 	return openSSTable(section)
 }
 
-// loadHistory decodes and validates a ChangeStore section, which it keeps.
+// loadHistory decodes and validates a ChangeStore section, which it refers to.
 func loadHistory(section []byte) (*loadedHistory, error) {
-	h := &loadedHistory{deps: make(map[PeerID]int32)}
 	t, err := openChangeStore(section)
 	if err != nil {
 		return nil, err
 	}
+	h := &loadedHistory{t: t, deps: make(map[PeerID]int32)}
 	bud := inflateBudget(len(section))
 	var buf []byte
 	t.pure = make([]uint16, len(t.blocks))

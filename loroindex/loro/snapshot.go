@@ -232,7 +232,9 @@ func (d *Doc) storePeer(w *storeWriter, p uint32, from int32) error {
 			flush()
 			first := ref.sst.blocks[ref.blk].first
 			w.before(first)
-			w.w.copyBlock(ref.sst, int(ref.blk))
+			if err := w.w.copyBlock(ref.sst, int(ref.blk)); err != nil {
+				return err
+			}
 			i += n
 			continue
 		}

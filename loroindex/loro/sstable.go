@@ -3,6 +3,8 @@ package loro
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"io"
 )
 
 // An SSTable holds the key-value pairs of a snapshot section in sorted blocks
@@ -19,6 +21,7 @@ const (
 // sstable reads one section. It aliases the section's bytes.
 type sstable struct {
 	b      []byte
+	at     io.ReaderAt // where the bytes are, in place of b, after moveTo
 	blocks []sstBlock
 	// pure has, of a ChangeStore section, the number of change blocks in each
 	// block that holds nothing else, and 0 for others.
@@ -95,11 +98,46 @@ func openSSTable(b []byte) (*sstable, error) {
 	return t, nil
 }
 
+// moveTo lets the blocks be read from elsewhere from now on, where the section's bytes
+// were written.
+func (t *sstable) moveTo(at io.ReaderAt) {
+	var keys []byte
+	for i := range t.blocks {
+		keys = append(append(keys, t.blocks[i].first...), t.blocks[i].last...)
+	}
+	for i := range t.blocks {
+		b := &t.blocks[i]
+		n, m := len(b.first), len(b.first)+len(b.last)
+		b.first, b.last, keys = keys[:n:n], keys[n:m:m], keys[m:]
+	}
+	t.b, t.at = nil, at
+}
+
+// stored returns block i as it is stored, its checksum included.
+func (t *sstable) stored(i int) ([]byte, error) {
+	bl := &t.blocks[i]
+	if t.at == nil {
+		return t.b[bl.off : bl.end+4], nil
+	}
+	b := make([]byte, bl.end+4-bl.off)
+	if _, err := t.at.ReadAt(b, int64(bl.off)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrHistory, err)
+	}
+	if n := len(b) - 4; checksum(b[:n]) != binary.LittleEndian.Uint32(b[n:]) {
+		return nil, fmt.Errorf("%w: %w", ErrHistory, ErrChecksum)
+	}
+	return b, nil
+}
+
 // body returns the uncompressed content of block i, using buf as scratch. The
 // result aliases the section or buf, which is returned possibly grown.
 func (t *sstable) body(i int, buf []byte, bud *budget) (body, scratch []byte, err error) {
 	bl := &t.blocks[i]
-	stored := t.b[bl.off:bl.end]
+	stored, err := t.stored(i)
+	if err != nil {
+		return nil, buf, err
+	}
+	stored = stored[:len(stored)-4]
 	if bl.flags&^sstLarge != sstLZ4 {
 		return stored, buf, nil
 	}
@@ -304,12 +342,16 @@ func (w *sstWriter) blockMeta(off uint32, first, last []byte, flags byte) {
 
 // copyBlock takes over a stored block of another table unchanged. Its keys must
 // all sort after those added so far.
-func (w *sstWriter) copyBlock(t *sstable, i int) {
+func (w *sstWriter) copyBlock(t *sstable, i int) error {
 	w.flush()
-	bl := &t.blocks[i]
-	start := len(w.out)
-	w.out = append(w.out, t.b[bl.off:bl.end+4]...)
+	stored, err := t.stored(i)
+	if err != nil {
+		return err
+	}
+	bl, start := &t.blocks[i], len(w.out)
+	w.out = append(w.out, stored...)
 	w.blockMeta(uint32(start-w.base), bl.first, bl.last, bl.flags)
+	return nil
 }
 
 // finish returns out with the section: nothing at all when no pair was added.

@@ -172,7 +172,7 @@ func TestSSTables(t *testing.T) {
 	w = newSSTWriter(nil)
 	for i := range tab.blocks {
 		if i%2 == 0 {
-			w.copyBlock(tab, i)
+			require.NoError(t, w.copyBlock(tab, i))
 			continue
 		}
 		require.NoError(t, tab.scan(i, i+1, nil, func(k, v []byte) error {
