@@ -106,6 +106,7 @@ type FS struct {
 	cache    *chunkcache.Cache
 	cached   chan struct{} // closed when cache is open
 	staging  *staging.Area
+	outage   *transfer.Outage
 	fetch    *transfer.Fetcher
 	queue    *transfer.Queue
 	siblings siblings
@@ -205,10 +206,11 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		return err
 	}
 	fs.siblings = siblings{fs: fs, most: min(siblingMost, fs.opts.CacheSize/8)}
-	fs.fetch = transfer.NewFetcher(fs.opts.Store, fs.cache, fs.opts.ReadWait, fs.log)
+	fs.outage = transfer.NewOutage(fs.opts.Store, fs.opts.ReadWait, fs.log)
+	fs.fetch = transfer.NewFetcher(fs.opts.Store, fs.cache, fs.outage, fs.log)
 	fs.left.expect(left.Uploads)
 	fs.queue = transfer.New(transfer.Options{
-		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal,
+		Store: fs.opts.Store, Cache: fs.cache, Journal: fs.journal, Outage: fs.outage,
 		Publish: fs.publish, Announce: fs.announce, Idle: fs.foldUpdates, Lost: fs.lost,
 		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
 	}, left.Entries, left.Uploads)
@@ -438,6 +440,9 @@ func (fs *FS) closeParts() error {
 	}
 	if fs.fetch != nil {
 		fs.fetch.Close()
+	}
+	if fs.outage != nil {
+		fs.outage.Close()
 	}
 	var errs []error
 	if fs.journal != nil && fs.cache != nil {

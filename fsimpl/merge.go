@@ -25,7 +25,9 @@ func (fs *FS) pollLoop() {
 		case <-fs.ctx.Done():
 			return
 		}
+		done := fs.outage.Ask(loroindex.TipKey)
 		changed, err := fs.tipChanged(fs.ctx, &seen)
+		done(err)
 		if behind = behind || changed; behind && err == nil {
 			if err = fs.pull(fs.ctx); err == nil {
 				behind = false

@@ -21,7 +21,7 @@ type Status struct {
 	Pending   []PendingFile // the oldest first
 	Changes   int           // index operations that are not published
 	Oldest    time.Time     // when the oldest of what is pending was made; zero: nothing is pending
-	Failing   time.Time     // since when every upload has failed; zero while uploads work
+	Failing   time.Time     // since when the store has not answered, or every upload has failed; zero while all works
 	Err       error         // the last failure while Failing is set
 	Cache     chunkcache.Stats
 	Index     IndexStatus

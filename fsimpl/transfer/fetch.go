@@ -2,12 +2,10 @@ package transfer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -46,8 +44,8 @@ type Fetcher struct {
 	ahead       *semaphore.Weighted // objects that are fetched ahead
 	ctx         context.Context     // ends with Close
 	stop        context.CancelFunc
-	active      sync.WaitGroup // flights and the probe
-	outage      outage
+	active      sync.WaitGroup // flights
+	outage      *Outage
 
 	mu      sync.Mutex
 	closed  bool                    // no flight may begin; guarded by mu
@@ -71,17 +69,17 @@ type flight struct {
 	stream bool          // it is read once, from its beginning to its end; set before the flight begins
 }
 
-// NewFetcher returns a Fetcher. patience is how long a reader waits for a store
-// that does not answer, counted from when it stopped to: once it is used up, whoever
-// comes later is refused at once, until the store answers again.
-func NewFetcher(store Store, cache Cache, patience time.Duration, log *slog.Logger) *Fetcher {
+// NewFetcher returns a Fetcher. A reader waits for a store that does not answer as long
+// as the Outage's patience: once it is used up, whoever comes later is refused at once, until
+// the store answers again. The Outage is closed by the caller, later.
+func NewFetcher(store Store, cache Cache, outage *Outage, log *slog.Logger) *Fetcher {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Fetcher{
 		store: store, cache: cache, log: log, ctx: ctx, stop: stop,
 		memory:      semaphore.NewWeighted(fetchMemory),
 		aheadMemory: semaphore.NewWeighted(aheadMemory),
 		ahead:       semaphore.NewWeighted(aheadMost),
-		outage:      outage{patience: patience, poke: make(chan struct{}, 1)},
+		outage:      outage,
 		flights:     make(map[objectid.ID]*flight),
 	}
 }
@@ -327,19 +325,20 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 	key := id.Key()
 	damaged := false
 	for try := f.outage.tries(); ; {
-		begun := time.Now()
+		call := f.outage.ask(key)
 		body, err := f.store.Get(f.ctx, key, most)
+		f.outage.leave(call)
 		if f.ctx.Err() != nil {
 			return nil, f.ctx.Err()
 		}
 		if objstore.Retryable(err) {
-			f.failed(key, begun, err)
-			if !try.again(f.ctx, begun) {
+			f.outage.failed(key, call.begun, err)
+			if !try.again(f.ctx, call.begun) {
 				return nil, err
 			}
 			continue
 		}
-		f.answered()
+		f.outage.answered()
 		if err != nil {
 			return nil, err
 		}
@@ -354,45 +353,5 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 		}
 		damaged = true
 		f.log.Warn("reading a damaged object once more", "key", key, "error", err)
-	}
-}
-
-// failed notes that the store did not answer a request that began at begun, and has
-// it asked until it does.
-func (f *Fetcher) failed(key string, begun time.Time, err error) {
-	f.mu.Lock()
-	began := !f.closed && f.outage.begin(begun, err)
-	if began {
-		f.active.Go(func() { f.probe(key) })
-	}
-	f.mu.Unlock()
-	if began {
-		f.log.Warn("the store does not answer; what is not on this machine cannot be read", "error", err)
-	}
-}
-
-// answered notes that the store answered.
-func (f *Fetcher) answered() {
-	if since := f.outage.end(); !since.IsZero() {
-		f.log.Info("the store answers again", "since", since)
-	}
-}
-
-// probe asks for an object until the store says anything about it. Of a large one
-// nothing but the beginning of the answer is read.
-func (f *Fetcher) probe(key string) {
-	for pause := probeFirst; f.outage.rest(f.ctx, pause); pause = min(2*pause, probeMost) {
-		ctx, cancel := context.WithTimeout(f.ctx, probePatience)
-		_, err := f.store.Get(ctx, key, 1)
-		expired := ctx.Err() != nil
-		cancel()
-		if f.ctx.Err() != nil {
-			return
-		}
-		if !expired && !objstore.Retryable(err) && !errors.Is(err, context.DeadlineExceeded) {
-			f.answered()
-			return
-		}
-		f.outage.failedAgain(err)
 	}
 }

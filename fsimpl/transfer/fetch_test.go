@@ -79,9 +79,11 @@ func newFetcher(t *testing.T, store Store, patience time.Duration) (*Fetcher, *s
 	c, err := chunkcache.Open(t.TempDir(), 1<<30, nil)
 	require.NoError(t, err)
 	cache := &slowCache{c, make(chan struct{})}
-	f := NewFetcher(store, cache, patience, slog.New(slog.DiscardHandler))
+	outage := NewOutage(store, patience, slog.New(slog.DiscardHandler))
+	f := NewFetcher(store, cache, outage, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() {
 		f.Close()
+		outage.Close()
 		require.NoError(t, c.Close())
 	})
 	return f, cache
@@ -235,6 +237,50 @@ func TestReaderDoesNotOutwaitAnOutageBehindARequestThatHangs(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
 	<-began
 	require.ErrorIs(t, <-hanging, objstore.ErrUnavailable)
+}
+
+// A store that hangs, instead of refusing, is noticed by its silence, not when requests are
+// given up.
+func TestStoreThatHangsIsNoticed(t *testing.T) {
+	store := newGatedStore()
+	id := store.object(t, "content")
+	f, cache := newFetcher(t, store, 50*time.Millisecond)
+	close(cache.may)
+	f.outage.silence, f.outage.doubts = 10*time.Millisecond, 10*time.Millisecond
+	store.setGate(hang)
+	_, err := read(t, f, id, 7)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	since, failure := f.outage.Failing()
+	require.False(t, since.IsZero())
+	require.ErrorIs(t, failure, objstore.ErrUnavailable)
+}
+
+// A request that takes long is no outage while others are answered.
+func TestSlowRequestIsNoOutage(t *testing.T) {
+	store := newGatedStore()
+	id := store.object(t, "content")
+	f, cache := newFetcher(t, store, time.Hour)
+	close(cache.may)
+	f.outage.silence = time.Millisecond
+	var mu sync.Mutex
+	questions, open := 0, make(chan struct{})
+	store.setGate(func(context.Context, string) error {
+		mu.Lock()
+		questions++
+		first := questions == 1
+		if questions == 5 {
+			close(open)
+		}
+		mu.Unlock()
+		if first {
+			<-open
+		}
+		return nil
+	})
+	got, err := read(t, f, id, 7)
+	require.NoError(t, err)
+	require.Equal(t, "content", got)
+	require.False(t, f.outage.failing())
 }
 
 func TestNothingIsFetchedAheadWhileTheStoreIsAway(t *testing.T) {

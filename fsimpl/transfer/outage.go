@@ -2,10 +2,14 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/hamflx/pocket/objstore"
 )
 
 const (
@@ -17,27 +21,257 @@ const (
 	// lastChance is how long who comes after the patience was used up waits for the
 	// store that may be back just now.
 	lastChance = 500 * time.Millisecond
+	// silence is how long requests may be under way without any answer before the store is
+	// asked for something small, and doubtPatience how long that may take: a store that hangs
+	// is noticed long before a request that moves slowly would be given up.
+	silence       = 5 * time.Second
+	doubtPatience = 5 * time.Second
 )
 
-// outage is what is known of a store that does not answer. Whoever waits for it waits
-// for the same end: a program's one read may be many requests of the kernel, which come one
-// after the other and would each wait anew.
-type outage struct {
+// Outage is what is known of whether a store answers, shared by all who ask it: reads,
+// uploads, and who looks for changes of others. Its methods may be called concurrently.
+//
+// Whoever waits for a store that does not answer waits for the same end: a program's one
+// read may be many requests of the kernel, which come one after the other and would each
+// wait anew.
+type Outage struct {
+	store    Store
+	log      *slog.Logger
 	patience time.Duration // how long after the beginning readers wait
+	silence  time.Duration // the constants; tests have less
+	doubts   time.Duration
 	poke     chan struct{} // has an element when somebody wants to know now; holds one
+	ctx      context.Context
+	stop     context.CancelFunc
+	active   sync.WaitGroup // the probe, and who doubts
 
-	mu    sync.Mutex
-	since time.Time     // when it stopped answering, zero while it answers; guarded by mu
-	err   error         // the last failure; guarded by mu
-	ended chan struct{} // closed at the end; guarded by mu
-	began chan struct{} // closed at the beginning; made by who waits for it; guarded by mu
+	mu       sync.Mutex
+	closed   bool               // nothing may begin; guarded by mu
+	since    time.Time          // when it stopped answering, zero while it answers; guarded by mu
+	err      error              // the last failure; guarded by mu
+	ended    chan struct{}      // closed at the end; guarded by mu
+	began    chan struct{}      // closed at the beginning; made by who waits for it; guarded by mu
+	changed  []func()           // called at the beginning and the end, without mu; guarded by mu
+	calls    map[*call]struct{} // requests under way; guarded by mu
+	heard    time.Time          // when it last answered; guarded by mu
+	doubting bool               // it is being asked whether it answers; guarded by mu
+	watching *time.Timer        // runs while requests are under way; guarded by mu
+}
+
+// call is a request under way.
+type call struct {
+	key   string
+	begun time.Time
+}
+
+// NewOutage returns an Outage of a store that is taken to answer. patience is how
+// long a reader waits for a store that does not, counted from when it stopped to.
+func NewOutage(store Store, patience time.Duration, log *slog.Logger) *Outage {
+	ctx, stop := context.WithCancel(context.Background())
+	return &Outage{
+		store: store, log: log, patience: patience, silence: silence, doubts: doubtPatience, ctx: ctx, stop: stop,
+		poke: make(chan struct{}, 1), calls: make(map[*call]struct{}),
+	}
+}
+
+// Close ends what goes on in the background.
+func (o *Outage) Close() {
+	o.mu.Lock()
+	o.closed = true
+	if o.watching != nil {
+		o.watching.Stop()
+	}
+	o.mu.Unlock()
+	o.stop()
+	o.active.Wait()
+}
+
+// Ask notes that a request about a key begins. The caller calls done with its outcome.
+//
+// A failure that may pass makes the store be asked for something small: it is an outage when
+// that fails too. So does the silence of all requests under way.
+func (o *Outage) Ask(key string) (done func(error)) {
+	c := o.ask(key)
+	return func(err error) {
+		o.leave(c)
+		switch {
+		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		case objstore.Retryable(err):
+			o.doubt(key, c.begun, err)
+		default:
+			o.answered()
+		}
+	}
+}
+
+func (o *Outage) ask(key string) *call {
+	c := &call{key, time.Now()}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.calls[c] = struct{}{}
+	if len(o.calls) == 1 && !o.closed {
+		o.watch(o.silence)
+	}
+	return c
+}
+
+func (o *Outage) leave(c *call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.calls, c)
+}
+
+// watch has the requests under way looked at later. Called with mu held.
+func (o *Outage) watch(later time.Duration) {
+	if o.watching == nil {
+		o.watching = time.AfterFunc(later, o.look)
+		return
+	}
+	o.watching.Reset(later)
+}
+
+// look has the store asked when it has been silent for long.
+func (o *Outage) look() {
+	o.mu.Lock()
+	if o.closed || len(o.calls) == 0 {
+		o.mu.Unlock()
+		return
+	}
+	var oldest *call
+	for c := range o.calls {
+		if oldest == nil || c.begun.Before(oldest.begun) {
+			oldest = c
+		}
+	}
+	quiet := oldest.begun
+	if o.heard.After(quiet) {
+		quiet = o.heard
+	}
+	left := o.silence - time.Since(quiet)
+	if left <= 0 {
+		left = o.silence
+	} else {
+		oldest = nil
+	}
+	o.watch(left)
+	o.mu.Unlock()
+	if oldest != nil {
+		o.doubt(oldest.key, quiet, nil)
+	}
+}
+
+// doubt asks the store for an object because it has been silent since a time, or
+// failed then with err. It does not wait.
+func (o *Outage) doubt(key string, since time.Time, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.doubting || !o.since.IsZero() {
+		return
+	}
+	o.doubting = true
+	o.active.Go(func() {
+		answered, said := o.question(key, o.doubts)
+		o.mu.Lock()
+		o.doubting = false
+		silent := !o.heard.After(since)
+		o.mu.Unlock()
+		switch {
+		case o.ctx.Err() != nil:
+		case answered:
+			o.answered()
+		case err != nil || silent: // else a request of before was answered meanwhile
+			o.failed(key, since, said)
+		}
+	})
+}
+
+// question asks for an object and reports whether the store said anything about it,
+// or the failure, which is an objstore.ErrUnavailable. Of a large object nothing but the
+// beginning of the answer is read.
+func (o *Outage) question(key string, patience time.Duration) (answered bool, err error) {
+	ctx, cancel := context.WithTimeout(o.ctx, patience)
+	defer cancel()
+	_, err = o.store.Get(ctx, key, 1)
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+		return false, fmt.Errorf("%w: no answer within %v", objstore.ErrUnavailable, patience)
+	}
+	return !objstore.Retryable(err), err
+}
+
+// failed notes that the store did not answer a request that began at begun, and has
+// it asked until it does.
+func (o *Outage) failed(key string, begun time.Time, err error) {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return
+	}
+	began := o.begin(begun, err)
+	if began {
+		o.active.Go(func() { o.probe(key) })
+	}
+	tell := o.changed
+	o.mu.Unlock()
+	if began {
+		o.log.Warn("the store does not answer; what is not on this machine cannot be read", "error", err)
+		for _, f := range tell {
+			f()
+		}
+	}
+}
+
+// answered notes that the store answered.
+func (o *Outage) answered() {
+	o.mu.Lock()
+	o.heard = time.Now()
+	since := o.since
+	if !since.IsZero() {
+		o.since, o.err = time.Time{}, nil
+		close(o.ended)
+	}
+	tell := o.changed
+	o.mu.Unlock()
+	if !since.IsZero() {
+		o.log.Info("the store answers again", "since", since)
+		for _, f := range tell {
+			f()
+		}
+	}
+}
+
+// probe asks for an object until the store says anything about it.
+func (o *Outage) probe(key string) {
+	for pause := probeFirst; o.rest(o.ctx, pause); pause = min(2*pause, probeMost) {
+		answered, err := o.question(key, probePatience)
+		switch {
+		case o.ctx.Err() != nil:
+			return
+		case answered:
+			o.answered()
+			return
+		}
+		o.failedAgain(err)
+	}
+}
+
+// notify has f called whenever an outage begins or ends.
+func (o *Outage) notify(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.changed = append(o.changed, f)
+}
+
+// Failing returns since when the store does not answer and the last failure, zero and nil
+// while it does.
+func (o *Outage) Failing() (since time.Time, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.since, o.err
 }
 
 // begin notes a failure of a request that was made at a time. It reports whether an outage
-// began with it.
-func (o *outage) begin(at time.Time, err error) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// began with it. Called with mu held.
+func (o *Outage) begin(at time.Time, err error) bool {
 	o.err = err
 	if !o.since.IsZero() {
 		return false
@@ -51,7 +285,7 @@ func (o *outage) begin(at time.Time, err error) bool {
 }
 
 // failedAgain notes another failure.
-func (o *outage) failedAgain(err error) {
+func (o *Outage) failedAgain(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {
@@ -59,19 +293,8 @@ func (o *outage) failedAgain(err error) {
 	}
 }
 
-// end notes that the store answered. It returns since when it had not, or zero.
-func (o *outage) end() (since time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if since = o.since; !since.IsZero() {
-		o.since, o.err = time.Time{}, nil
-		close(o.ended)
-	}
-	return since
-}
-
 // failing reports whether the store does not answer.
-func (o *outage) failing() bool {
+func (o *Outage) failing() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return !o.since.IsZero()
@@ -79,7 +302,7 @@ func (o *outage) failing() bool {
 
 // state reports whether the store does not answer, how much patience is left then, and
 // the last failure. changed is closed when that is no longer so.
-func (o *outage) state() (failing bool, left time.Duration, changed chan struct{}, err error) {
+func (o *Outage) state() (failing bool, left time.Duration, changed chan struct{}, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
@@ -96,7 +319,7 @@ func giveUp(err error) error { return fmt.Errorf("the store does not answer: %w"
 
 // wait waits for done, but not longer than the patience of an outage and, when that is
 // used up, for the last chance.
-func (o *outage) wait(ctx context.Context, done <-chan struct{}) error {
+func (o *Outage) wait(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return nil
@@ -128,7 +351,7 @@ const forEver = 1<<63 - 1
 
 // admit lets a request to the store begin. Where the patience of an outage is used up it
 // has the store asked now, and refuses unless that answers soon.
-func (o *outage) admit(ctx context.Context) error {
+func (o *Outage) admit(ctx context.Context) error {
 	failing, left, ended, err := o.state()
 	if !failing || left > 0 {
 		return nil
@@ -151,7 +374,7 @@ func (o *outage) admit(ctx context.Context) error {
 
 // rest waits for about pause, or until somebody wants to know now. It reports false when
 // the outage is over or ctx ended.
-func (o *outage) rest(ctx context.Context, pause time.Duration) bool {
+func (o *Outage) rest(ctx context.Context, pause time.Duration) bool {
 	failing, _, ended, _ := o.state()
 	if !failing {
 		return false
@@ -172,12 +395,12 @@ func (o *outage) rest(ctx context.Context, pause time.Duration) bool {
 
 // tries is the state of a request that is made again.
 type tries struct {
-	outage *outage
+	outage *Outage
 	begun  time.Time // when the first attempt that failed was made
 	pause  time.Duration
 }
 
-func (o *outage) tries() *tries { return &tries{outage: o, pause: 2 * probeFirst} }
+func (o *Outage) tries() *tries { return &tries{outage: o, pause: 2 * probeFirst} }
 
 // again waits before another attempt: for a growing pause, and not longer than the
 // outage lasts. It reports false when the patience is used up.

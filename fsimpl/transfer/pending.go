@@ -110,7 +110,8 @@ func (q *Queue) Reach(ctx context.Context, report func(Left)) error {
 			}
 			left.Files = len(files)
 		}
-		left.Failing, left.Err = q.state.Failing, q.state.Err
+		p := q.progress()
+		left.Failing, left.Err = p.Failing, p.Err
 		refused := left.Err != nil && q.fails != fails && !objstore.Retryable(left.Err)
 		q.mu.Unlock()
 		if report != nil {

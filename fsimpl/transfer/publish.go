@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// probeKey is asked for when publishing fails: a small object, and that there is none is
+// an answer too.
+const probeKey = "index/tip"
+
 func (q *Queue) publishLoop(ctx context.Context) {
 	defer q.done.Done()
 	for {
@@ -19,7 +23,9 @@ func (q *Queue) publishLoop(ctx context.Context) {
 			continue
 		}
 		span := Span{batch[0].peer, batch[0].start, batch[len(batch)-1].end}
+		done := q.opts.Outage.Ask(probeKey)
 		err = q.opts.Publish(ctx, span)
+		done(err)
 		if ctx.Err() != nil {
 			return
 		}
@@ -60,7 +66,9 @@ func (q *Queue) announceLoop(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		done := q.opts.Outage.Ask(probeKey)
 		err = q.opts.Announce(ctx, spans)
+		done(err)
 		if ctx.Err() != nil {
 			return
 		}

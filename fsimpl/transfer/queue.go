@@ -44,6 +44,7 @@ type Options struct {
 	Store   Store
 	Cache   Cache
 	Journal Journal
+	Outage  *Outage // of Store
 	// Publish writes a span of operations to the store. It is called from one goroutine.
 	Publish func(ctx context.Context, s Span) error
 	// Announce tells others of spans that were published, the last one newest, and notes in the
@@ -149,7 +150,8 @@ type Progress struct {
 	// DoneBytes and DoneObjects were uploaded since the queue was last empty.
 	DoneBytes   int64
 	DoneObjects int
-	// Failing is since when the store has failed every request; zero while it works.
+	// Failing is since when the store has failed every request, or has not answered; zero
+	// while it works.
 	Failing time.Time
 	// Err is the last failure while Failing is set.
 	Err error
@@ -177,6 +179,7 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 		needs:   make(map[*need]struct{}),
 	}
 	q.restore(restored, uploads)
+	opts.Outage.notify(q.reachable)
 	q.done.Add(3)
 	go q.publishLoop(ctx)
 	go q.announceLoop(ctx)
@@ -339,7 +342,27 @@ func (q *Queue) broadcast() {
 func (q *Queue) Progress() Progress {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.state
+	return q.progress()
+}
+
+// progress is Progress. Called with mu held.
+func (q *Queue) progress() Progress {
+	p := q.state
+	if p.Failing.IsZero() {
+		p.Failing, p.Err = q.opts.Outage.Failing()
+	}
+	return p
+}
+
+// reachable is told that an outage began or ended: what waits for the store goes on at
+// once.
+func (q *Queue) reachable() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if since, _ := q.opts.Outage.Failing(); since.IsZero() && objstore.Retryable(q.state.Err) {
+		q.fails, q.resume = 0, time.Time{}
+	}
+	q.broadcast()
 }
 
 // Published waits until the operations of peer below end are in the store. It

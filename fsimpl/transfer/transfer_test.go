@@ -87,6 +87,7 @@ type rig struct {
 	dir     string
 	eager   bool
 	queue   *Queue
+	outage  *Outage
 
 	mu        sync.Mutex
 	published []string        // "peer start-end", in order; guarded by mu
@@ -112,8 +113,9 @@ func (r *rig) start() {
 	}
 	r.cache, err = chunkcache.Open(r.dir+"/cache", 1<<30, pinned)
 	require.NoError(r.t, err)
+	r.outage = NewOutage(r.store, time.Minute, slog.New(slog.DiscardHandler))
 	r.queue = New(Options{
-		Store: r.store, Cache: r.cache, Journal: r.journal, Log: slog.New(slog.DiscardHandler),
+		Outage: r.outage, Store: r.store, Cache: r.cache, Journal: r.journal, Log: slog.New(slog.DiscardHandler),
 		Publish: func(ctx context.Context, s Span) error {
 			if r.present != nil {
 				r.present(s.End)
@@ -143,6 +145,7 @@ func (r *rig) start() {
 
 func (r *rig) stop() {
 	r.queue.Close()
+	r.outage.Close()
 	require.NoError(r.t, r.journal.Close())
 	require.NoError(r.t, r.cache.Close())
 }
@@ -301,7 +304,7 @@ func TestManyReadersCauseOneFetch(t *testing.T) {
 	body := []byte(strings.Repeat("x", 100_000))
 	id := objectid.Of(body)
 	require.NoError(t, r.store.Store.Put(context.Background(), id.Key(), body))
-	f := NewFetcher(r.store, r.cache, time.Minute, slog.New(slog.DiscardHandler))
+	f := NewFetcher(r.store, r.cache, r.outage, slog.New(slog.DiscardHandler))
 	defer f.Close()
 	var readers sync.WaitGroup
 	for range 20 {
@@ -320,7 +323,7 @@ func TestDamagedObjectIsReadOnceMoreAndThenRefused(t *testing.T) {
 	r := newRig(t)
 	id := objectid.Of([]byte("right"))
 	require.NoError(t, r.store.Store.Put(context.Background(), id.Key(), []byte("wrong")))
-	f := NewFetcher(r.store, r.cache, time.Minute, slog.New(slog.DiscardHandler))
+	f := NewFetcher(r.store, r.cache, r.outage, slog.New(slog.DiscardHandler))
 	defer f.Close()
 	err := f.ReadAt(context.Background(), id, 5, make([]byte, 5), 0)
 	require.ErrorIs(t, err, objstore.ErrCorrupt)
@@ -356,4 +359,36 @@ func TestWhoWaitsForTheStoreDoesNotWaitForTheAnnouncement(t *testing.T) {
 	entries, _ = r.journal.Pending()
 	require.Zero(t, entries)
 	require.Equal(t, "tip", r.store.putKeys()[len(r.store.putKeys())-1])
+}
+
+// What uploads and reads meet is one: readers need not find out for themselves that the
+// store is away, and uploads go on when a reader, or a question, is answered.
+func TestOutageIsSharedByUploadsAndReads(t *testing.T) {
+	r := newRig(t)
+	f := NewFetcher(r.store, r.cache, r.outage, slog.New(slog.DiscardHandler))
+	defer f.Close()
+	changed := make(chan struct{}, 100)
+	r.outage.notify(func() { changed <- struct{}{} })
+	unavailable := func(key string) error {
+		return &objstore.Error{Op: objstore.OpPut, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
+	}
+	r.store.setFail(unavailable)
+	r.write(1, 1, "content")
+	<-changed
+	require.True(t, r.outage.failing())
+	require.False(t, f.Prefetch(objectid.Of([]byte("other")), 1), "nothing is fetched ahead")
+	r.store.setFail(nil)
+	<-changed
+	r.drain()
+	require.True(t, r.queue.Progress().Failing.IsZero())
+
+	r.store.setFail(unavailable)
+	go func() { _ = f.ReadAt(t.Context(), objectid.Of([]byte("other")), 1, make([]byte, 1), 0) }()
+	<-changed
+	p := r.queue.Progress()
+	require.False(t, p.Failing.IsZero(), "though nothing is to be uploaded")
+	require.ErrorIs(t, p.Err, objstore.ErrUnavailable)
+	r.store.setFail(nil)
+	<-changed
+	require.True(t, r.queue.Progress().Failing.IsZero())
 }

@@ -48,8 +48,13 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 	for ctx.Err() == nil {
 		now := time.Now()
 		until := q.resume
-		// While the store fails, fewer and fewer uploads probe it.
-		if allowed := max(1, q.opts.Workers>>min(q.fails, 10)); !now.Before(q.resume) && q.running < allowed {
+		// While the store fails, fewer and fewer uploads probe it, and while nobody is
+		// answered, a single one.
+		allowed := max(1, q.opts.Workers>>min(q.fails, 10))
+		if q.opts.Outage.failing() {
+			allowed = 1
+		}
+		if !now.Before(q.resume) && q.running < allowed {
 			for len(q.delayed) > 0 && !now.Before(q.delayed[0].after) {
 				q.waiting = append(q.waiting, q.delayed[0])
 				q.delayed = q.delayed[1:]
@@ -103,7 +108,10 @@ func (q *Queue) upload(ctx context.Context, o *object) error {
 	if n, err := q.opts.Cache.ReadAt(o.id, body, 0); err != nil || int64(n) != o.size {
 		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has %d of its %d bytes: %w", n, o.size, err))
 	}
-	return q.opts.Store.Put(ctx, o.id.Key(), body)
+	done := q.opts.Outage.Ask(o.id.Key())
+	err := q.opts.Store.Put(ctx, o.id.Key(), body)
+	done(err)
+	return err
 }
 
 // findStored returns nil when the store has an object that the cache has not: it was
