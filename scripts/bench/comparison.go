@@ -21,6 +21,7 @@ import (
 type comparison struct {
 	compare.Options
 	peers, rows, latency string
+	rate                 float64 // Mbit/s
 }
 
 func defineComparison(flags *flag.FlagSet) *comparison {
@@ -29,6 +30,7 @@ func defineComparison(flags *flag.FlagSet) *comparison {
 	flags.StringVar(&c.peers, "peers", "", "columns, by parts of their names, separated by commas (default: all that are installed)")
 	flags.StringVar(&c.rows, "rows", "", "rows, by parts of their names, separated by commas; rows that are measured together come together")
 	flags.StringVar(&c.latency, "latency", "20ms,0ms", "added to each request; one table for each, separated by commas")
+	flags.Float64Var(&c.rate, "rate", 0, "a link of so many Mbit/s each way, shared by all requests (default: without a limit)")
 	flags.DurationVar(&c.Limit, "limit", 15*time.Second, "a step that takes longer is cut short; the bucket may take four times as long")
 	flags.Float64Var(&c.Scale, "scale", 1, "multiplies counts and sizes, for a quick look")
 	flags.StringVar(&c.Endpoint, "endpoint", "", "URL of another S3 service, which must not mind whose host name it is asked by")
@@ -45,6 +47,11 @@ func (c *comparison) run(program, parent string, runs int, asJSON bool, stdout, 
 		fmt.Fprintln(stderr, "bench: -scale and -limit must be more than 0")
 		return 2
 	}
+	if c.rate < 0 {
+		fmt.Fprintln(stderr, "bench: -rate must not be less than 0")
+		return 2
+	}
+	c.Rate = c.rate * 1e6 / 8
 	for _, text := range list(c.latency) {
 		d, err := time.ParseDuration(text)
 		if err != nil || d < 0 || d > time.Minute {
@@ -80,23 +87,27 @@ func (c *comparison) run(program, parent string, runs int, asJSON bool, stdout, 
 		if err != nil && !errors.Is(err, context.Canceled) {
 			fmt.Fprintln(stderr, "bench:", err)
 		}
-		if report != nil && !asJSON {
-			if err := report.Text(stdout); err != nil {
+		if report != nil {
+			if err := show(report, asJSON, stdout); err != nil {
 				fmt.Fprintln(stderr, "bench:", err)
 			}
 		}
 		return 130
-	case err != nil:
-	case asJSON:
-		err = report.JSON(stdout)
-	default:
-		err = report.Text(stdout)
+	case err == nil:
+		err = show(report, asJSON, stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
 	}
 	return 0
+}
+
+func show(report *compare.Report, asJSON bool, to io.Writer) error {
+	if asJSON {
+		return report.JSON(to)
+	}
+	return report.Text(to)
 }
 
 // list splits words separated by commas.

@@ -16,6 +16,7 @@ type Options struct {
 	Programs  []string        // names of programs or parts of them; empty: all that are installed
 	Rows      []string        // parts of rows' names: only scenarios that have one are run; empty: all
 	Latencies []time.Duration // added to each request, one table each
+	Rate      float64         // of the link to the service, bytes a second each way; 0: without a limit
 	Runs      int             // the median of so many is shown
 	Limit     time.Duration   // a step that takes longer is cut short and says so
 	Scale     float64         // of counts and sizes; 1 is what is documented

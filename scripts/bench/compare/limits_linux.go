@@ -49,7 +49,7 @@ func (b *bench) measureLimits(ctx context.Context, t *Table, latency time.Durati
 		return err
 	}
 	defer func() { err = errors.Join(err, service.close()) }()
-	p, err := startProxy(service.url, latency)
+	p, err := startProxy(service.url, latency, b.Rate)
 	if err != nil {
 		return err
 	}

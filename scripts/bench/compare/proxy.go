@@ -16,10 +16,13 @@ import (
 )
 
 // proxy stands in front of an S3 service: every request waits for the latency before it
-// goes on, in parallel with all others, and is counted. Bandwidth is not limited.
+// goes on, in parallel with all others, and is counted. Bodies share a link in each direction,
+// if that has a limit.
 type proxy struct {
 	url     string
 	latency time.Duration
+	up      *link // nil: without a limit, as down
+	down    *link
 	server  *http.Server
 	served  chan error
 
@@ -58,8 +61,40 @@ func (t *Traffic) add(o Traffic) {
 	t.Failed, t.Up, t.Down = t.Failed+o.Failed, t.Up+o.Up, t.Down+o.Down
 }
 
-// startProxy listens on a port of this machine.
-func startProxy(service string, latency time.Duration) (*proxy, error) {
+// link passes bytes at a rate, whoever sends them.
+type link struct {
+	rate float64 // bytes a second
+
+	mu   sync.Mutex
+	free time.Time // when all that was sent so far has passed; guarded by mu
+}
+
+func newLink(rate float64) *link {
+	if rate <= 0 {
+		return nil
+	}
+	return &link{rate: rate}
+}
+
+// pass waits until n bytes have passed.
+func (l *link) pass(n int) {
+	if l == nil || n <= 0 {
+		return
+	}
+	l.mu.Lock()
+	now := time.Now()
+	if l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	wait := l.free.Sub(now)
+	l.mu.Unlock()
+	time.Sleep(wait)
+}
+
+// startProxy listens on a port of this machine. rate is that of the link, in bytes a
+// second; 0: without a limit.
+func startProxy(service string, latency time.Duration, rate float64) (*proxy, error) {
 	to, err := url.Parse(service)
 	if err != nil {
 		return nil, err
@@ -68,7 +103,7 @@ func startProxy(service string, latency time.Duration) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{url: "http://" + listener.Addr().String(), latency: latency, served: make(chan error, 1), traffic: Traffic{Requests: map[string]int{}}}
+	p := &proxy{url: "http://" + listener.Addr().String(), latency: latency, up: newLink(rate), down: newLink(rate), served: make(chan error, 1), traffic: Traffic{Requests: map[string]int{}}}
 	buffers := &sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 	forward := &httputil.ReverseProxy{
 		// The Host stays as it was: it is part of what was signed.
@@ -101,9 +136,9 @@ func (p *proxy) serve(forward http.Handler, w http.ResponseWriter, r *http.Reque
 		p.writing++
 	}
 	p.mu.Unlock()
-	body := &countedBody{ReadCloser: r.Body}
+	body := &countedBody{ReadCloser: r.Body, link: p.up}
 	r.Body = body
-	answer := &countedAnswer{ResponseWriter: w, status: http.StatusOK}
+	answer := &countedAnswer{ResponseWriter: w, status: http.StatusOK, link: p.down}
 	defer func() { // also where the reverse proxy panics: the client went away
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -187,17 +222,20 @@ func (p *proxy) settled(ctx context.Context, before Traffic, start time.Time, by
 
 type countedBody struct {
 	io.ReadCloser
-	n int64
+	link *link
+	n    int64
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.link.pass(n)
 	b.n += int64(n)
 	return n, err
 }
 
 type countedAnswer struct {
 	http.ResponseWriter
+	link   *link
 	status int
 	n      int64
 }
@@ -210,6 +248,7 @@ func (a *countedAnswer) WriteHeader(status int) {
 }
 
 func (a *countedAnswer) Write(p []byte) (int, error) {
+	a.link.pass(len(p))
 	n, err := a.ResponseWriter.Write(p)
 	a.n += int64(n)
 	return n, err

@@ -24,6 +24,7 @@ type Report struct {
 // Table has the figures at one latency.
 type Table struct {
 	LatencyMS  float64            `json:"latency_ms"`
+	RateMbit   float64            `json:"rate_mbit_per_s,omitempty"` // of the link, each way; 0: without a limit
 	LoadBefore string             `json:"load_before"`
 	LoadAfter  string             `json:"load_after"`
 	Programs   []string           `json:"programs"`
@@ -40,6 +41,8 @@ type Line struct {
 	Unit         string           `json:"unit"`
 	MoreIsBetter bool             `json:"more_is_better"`
 	Cells        map[string]*Cell `json:"cells"` // by program
+	// OfLimit is how many per cent of the limit each program reaches, where there is one.
+	OfLimit map[string]float64 `json:"percent_of_limit,omitempty"`
 }
 
 // row is one line of the table.
@@ -115,11 +118,21 @@ func (r *Report) Text(w io.Writer) error {
 }
 
 func (t *Table) text(b *strings.Builder) {
-	fmt.Fprintf(b, "\n%g ms added to each request; load %s before, %s after\n\n", t.LatencyMS, t.LoadBefore, t.LoadAfter)
-	lines := [][]string{append([]string{"", ""}, t.Programs...)}
+	link := ""
+	if t.RateMbit > 0 {
+		link = fmt.Sprintf(", a link of %g Mbit/s each way", t.RateMbit)
+	}
+	fmt.Fprintf(b, "\n%g ms added to each request%s; load %s before, %s after\n\n", t.LatencyMS, link, t.LoadBefore, t.LoadAfter)
+	// A program's name is over its column, the mode below: all columns fit beside each other.
+	names, modes := []string{"", ""}, []string{"", ""}
+	for _, p := range t.Programs {
+		name, mode, _ := strings.Cut(p, " ")
+		names, modes = append(names, name+" "), append(modes, mode+" ")
+	}
+	lines := [][]string{names, modes}
 	var why reasons
 	for _, l := range t.Rows {
-		line, best := []string{l.Name, l.Unit}, l.best(t.Programs)
+		line, best := []string{l.Name, shortUnit(l.Unit)}, l.best(t.Programs)
 		for _, name := range t.Programs {
 			c := l.Cells[name]
 			switch {
@@ -138,31 +151,23 @@ func (t *Table) text(b *strings.Builder) {
 			}
 		}
 		lines = append(lines, line)
+		if l.OfLimit != nil {
+			line := []string{"  of what the SDK reaches", "%"}
+			for _, name := range t.Programs {
+				share := ""
+				if v, ok := l.OfLimit[name]; ok {
+					share = fmt.Sprintf("%.0f ", v)
+				}
+				line = append(line, share)
+			}
+			lines = append(lines, line)
+		}
 	}
 	if len(t.Rows) > 0 {
 		columns(b, lines)
 	}
 	if l := t.Limits; l != nil {
 		fmt.Fprintf(b, "\nlimit: %d parallel requests of the AWS SDK, objects of %d MiB: PUT %s MB/s, GET %s MB/s\n", l.Parallel, l.ObjectBytes>>20, number(l.PutMBs), number(l.GetMBs))
-		for _, at := range []struct {
-			name  string
-			limit float64
-		}{{"write 512 MiB, fsync, close", l.PutMBs}, {"read 512 MiB cold", l.GetMBs}} {
-			for _, line := range t.Rows {
-				if line.Name != at.name {
-					continue
-				}
-				var of []string
-				for _, p := range t.Programs {
-					if c := line.Cells[p]; c != nil && c.Failed == "" {
-						of = append(of, fmt.Sprintf("%s %.0f %%", p, 100*c.Value/at.limit))
-					}
-				}
-				if len(of) > 0 {
-					fmt.Fprintf(b, "  %s, of the limit: %s\n", at.name, strings.Join(of, ", "))
-				}
-			}
-		}
 	}
 	if len(t.Traffic) > 0 {
 		kinds := []string{"GET", "HEAD", "LIST", "PUT", "COPY", "POST", "DELETE"}
@@ -190,6 +195,38 @@ func (t *Table) text(b *strings.Builder) {
 			rows += fmt.Sprintf(" and %d more", n)
 		}
 		fmt.Fprintf(b, "  %s, %s: %s\n", reason.program, rows, reason.text)
+	}
+}
+
+// shortUnit leaves out what is counted: the row's name says it.
+func shortUnit(unit string) string {
+	if strings.HasSuffix(unit, "/s") && unit != "MB/s" {
+		return "/s"
+	}
+	return unit
+}
+
+// limited are the rows that no mount can be better in than the SDK, by name.
+var limited = map[string]func(*Limits) float64{
+	"write 512 MiB, fsync, close": func(l *Limits) float64 { return l.PutMBs },
+	"read 512 MiB cold":           func(l *Limits) float64 { return l.GetMBs },
+}
+
+// relate sets how much of the limit each program reaches.
+func (t *Table) relate() {
+	for _, line := range t.Rows {
+		limit, ok := limited[line.Name]
+		if !ok || t.Limits == nil {
+			continue
+		}
+		for _, p := range t.Programs {
+			if c := line.Cells[p]; c != nil && c.Failed == "" && p != plainName {
+				if line.OfLimit == nil {
+					line.OfLimit = map[string]float64{}
+				}
+				line.OfLimit[p] = 100 * c.Value / limit(t.Limits)
+			}
+		}
 	}
 }
 
@@ -248,9 +285,9 @@ func columns(b *strings.Builder, lines [][]string) {
 		}
 	}
 	for _, line := range lines {
-		text := fmt.Sprintf("%-*s  %-*s", widths[0], line[0], widths[1], line[1])
+		text := fmt.Sprintf("%-*s %-*s", widths[0], line[0], widths[1], line[1])
 		for i, cell := range line[2:] {
-			text += fmt.Sprintf("  %*s", widths[i+2], cell)
+			text += fmt.Sprintf(" %*s", widths[i+2], cell)
 		}
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
@@ -259,6 +296,8 @@ func columns(b *strings.Builder, lines [][]string) {
 // number shows three digits, or all before the point.
 func number(v float64) string {
 	switch {
+	case v >= 1e5:
+		return fmt.Sprintf("%.0fk", v/1e3)
 	case v >= 100 || v == 0:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:

@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 	stop := context.AfterFunc(ctx, b.killAll)
 	defer stop()
 	for _, latency := range o.Latencies {
-		t := &Table{LatencyMS: float64(latency) / float64(time.Millisecond), LoadBefore: load()}
+		t := &Table{LatencyMS: float64(latency) / float64(time.Millisecond), RateMbit: o.Rate * 8 / 1e6, LoadBefore: load()}
 		r.Tables = append(r.Tables, t)
 		for _, s := range chosen {
 			for _, row := range s.rows {
@@ -75,6 +75,7 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 			if err := b.measureLimits(ctx, t, latency); err != nil {
 				return r, err
 			}
+			t.relate()
 		}
 		t.LoadAfter = load()
 	}
@@ -173,7 +174,7 @@ func (b *bench) play(ctx context.Context, t *Table, p program, s scenario, laten
 		if m.bucket == "" {
 			m.bucket = "bench"
 		}
-		if m.proxy, err = startProxy(service.url, latency); err != nil {
+		if m.proxy, err = startProxy(service.url, latency, b.Rate); err != nil {
 			return traffic, 0, err
 		}
 		defer func() { err = errors.Join(err, m.proxy.close()) }()

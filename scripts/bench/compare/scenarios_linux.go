@@ -29,15 +29,15 @@ const (
 
 // The rows, by the scenario that sets them.
 var (
-	create1       = row{"create 1,000 x 4 KiB, 1 writer", "files/s", true}
-	create1Bucket = row{"  until all is in the bucket", "s", false}
-	create16      = row{"create 1,000 x 4 KiB, 16 writers", "files/s", true}
-	create16Buck  = row{"  until all is in the bucket (16)", "s", false}
-	read1         = row{"read them cold, 1 reader", "files/s", true}
-	read16        = row{"read them cold, 16 readers", "files/s", true}
+	create1       = row{"create 1,000 x 4 KiB, by 1", "files/s", true}
+	create1Bucket = row{"  until in the bucket", "s", false}
+	create16      = row{"create 1,000 x 4 KiB, by 16", "files/s", true}
+	create16Buck  = row{"  until in the bucket (16)", "s", false}
+	read1         = row{"read them cold, by 1", "files/s", true}
+	read16        = row{"read them cold, by 16", "files/s", true}
 
-	createMany  = row{"create 10,000 x 100 B, 16 writers", "files/s", true}
-	createManyB = row{"  until all are in the bucket (10k)", "s", false}
+	createMany  = row{"create 10,000 x 100 B, by 16", "files/s", true}
+	createManyB = row{"  until in the bucket (10k)", "s", false}
 	readdirCold = row{"readdir of 10,000, first", "ms", false}
 	readdirWarm = row{"readdir of 10,000, again", "ms", false}
 	listLong    = row{"ls -l of 10,000, first", "s", false}
@@ -45,21 +45,21 @@ var (
 	statAgain   = row{"stat of 10,000, again", "stat/s", true}
 
 	write       = row{"write 512 MiB, fsync, close", "MB/s", true}
-	writeBucket = row{"  until it is in the bucket", "s", false}
+	writeBucket = row{"  until in the bucket (512)", "s", false}
 	readFirst   = row{"read 512 MiB cold: first byte", "ms", false}
 	readCold    = row{"read 512 MiB cold", "MB/s", true}
 	readWarm    = row{"read 512 MiB again", "MB/s", true}
 	randomRate  = row{"1,000 random 4-KiB reads cold", "reads/s", true}
 	randomDown  = row{"  fetched for them", "MB", false}
-	overwriteUp = row{"overwrite 4 KiB in 512 MiB: uploaded", "KiB", false}
-	overwriteIn = row{"  until it is in the bucket (4 KiB)", "s", false}
+	overwriteUp = row{"overwrite 4 KiB: uploaded", "KiB", false}
+	overwriteIn = row{"  until in the bucket (4 KiB)", "s", false}
 
-	renameDir    = row{"rename a directory of 2,000 files", "ms", false}
-	renameBucket = row{"  until the bucket says so (rename)", "s", false}
+	renameDir    = row{"rename a directory of 2,000", "ms", false}
+	renameBucket = row{"  until the bucket says so (mv)", "s", false}
 	removeDir    = row{"remove it (rm -r)", "s", false}
 	removeBucket = row{"  until the bucket says so (rm)", "s", false}
 
-	peakMemory = row{"peak memory (RSS) of all the above", "MiB", false} // set at the end
+	peakMemory = row{"peak memory (RSS)", "MiB", false} // set at the end
 )
 
 var scenarios = []scenario{
