@@ -91,6 +91,14 @@ type Identifier interface {
 	Identity() string
 }
 
+// Reconnector is a Store over a network that can be told that its connections are dead.
+type Reconnector interface {
+	// Reconnect ends the requests under way, which fail with ErrUnavailable and may be
+	// made again, and closes all connections: after a sleep of the machine each of them
+	// would wait for an answer that does not come. It may be called concurrently with requests.
+	Reconnect()
+}
+
 // Decorator is implemented by a Store that works on top of another one.
 //
 // A decorator implements every optional interface it knows how to forward,

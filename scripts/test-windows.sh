@@ -25,6 +25,10 @@ if [ ! -e "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
 		scripts/wine/bcryptprimitives.c -ladvapi32
 fi
 
+# Windows without a display: Wine makes none unless it is told to draw nothing.
+grep -qs '"Graphics"="null"' "$WINEPREFIX/user.reg" ||
+	/usr/lib/wine/wine64 reg add 'HKCU\Software\Wine\Drivers' /v Graphics /d null /f </dev/null >/dev/null
+
 # Deleting a file by POSIX semantics is "not implemented" in Wine 8, where Windows says
 # "not supported" and Go then deletes it the older way. Told so, Go does the same here.
 source=$(go env GOROOT)/src/internal/syscall/windows/at_windows.go

@@ -33,6 +33,20 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 	defer signal.Stop(signals)
 
 	r := newRunner(stderr)
+	gone := make(chan struct{})
+	defer close(gone)
+	defer func() {
+		if r.closeLog != nil {
+			r.closeLog()
+		}
+	}()
+	if term.Unseen(stderr) {
+		// The log is all that anybody sees, also of mistakes in the configuration.
+		if dataDir, err := statedir.DataDir(); err == nil {
+			r.openLog(dataDir, verbose)
+			r.out = term.NewProgress(logLines{r.log}, term.ProgressOptions{})
+		}
+	}
 	cfg, err := config.Load(file, env)
 	if err != nil {
 		r.sayMistakes(err)
@@ -51,16 +65,10 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 		return exitFailed
 	}
 	limitMemory()
-	level, err := logfile.Level(os.Getenv(logfile.EnvLevel), verbose)
-	if err != nil {
-		r.say("warning: %v", err)
+	if r.closeLog == nil {
+		r.openLog(dataDir, verbose)
 	}
-	log, err := logfile.Open(statedir.LogFile(dataDir), logfile.Options{Level: level})
-	if err != nil {
-		r.say("warning: %v", err)
-	}
-	defer log.Close()
-	r.log, r.config = log.Logger, cfg.File
+	r.config = cfg.File
 	r.log.Info("started", "version", version(), "config", cfg.File, "pid", os.Getpid())
 	for _, m := range cfg.Mounts {
 		r.views = append(r.views, &view{config: m, state: control.Starting})
@@ -70,9 +78,10 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 		r.say("warning: %v", err)
 		r.log.Warn("no local socket", "error", err)
 	}
-	code := r.run(session.Options{
-		Stores: session.NewStores(config.CredentialsDir(cfg.File, env)), DataDir: dataDir, Log: r.log,
-	}, signals, stdin)
+	stores := session.NewStores(config.CredentialsDir(cfg.File, env))
+	defer r.watchHost(signals, gone, stores)()
+	r.tell = func(state string) { r.tellSupervisor(env, state) }
+	code := r.run(session.Options{Stores: stores, DataDir: dataDir, Log: r.log}, signals, stdin)
 	if server != nil {
 		// Those who asked for the end are told of it.
 		r.code = code
@@ -85,6 +94,20 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 	}
 	r.log.Info("ended", "code", code)
 	return code
+}
+
+// openLog opens the log; closeLog closes it.
+func (r *runner) openLog(dataDir string, verbose bool) {
+	level, err := logfile.Level(os.Getenv(logfile.EnvLevel), verbose)
+	if err != nil {
+		r.say("warning: %v", err)
+	}
+	log, err := logfile.Open(statedir.LogFile(dataDir), logfile.Options{Level: level})
+	if err != nil {
+		r.say("warning: %v", err)
+	}
+	r.log = log.Logger
+	r.closeLog = func() error { return log.Close() }
 }
 
 // pressed returns a channel that is closed when ENTER is pressed in a terminal. The end
@@ -103,10 +126,12 @@ func pressed(stdin io.Reader) <-chan struct{} {
 
 // runner holds the mounts of a process.
 type runner struct {
-	out     *term.Progress // stderr; nothing else writes there
-	log     *slog.Logger
-	config  string // path of the configuration
-	started time.Time
+	out      *term.Progress // stderr; nothing else writes there
+	log      *slog.Logger
+	closeLog func() error       // nil until it is opened
+	config   string             // path of the configuration
+	tell     func(state string) // tells a supervisor, in the words of sd_notify
+	started  time.Time
 
 	ctx    context.Context // ends when what is not uploaded is to be left in the journal
 	giveUp context.CancelFunc
@@ -129,6 +154,7 @@ func newRunner(stderr io.Writer) *runner {
 			Terminal: term.IsTerminal(stderr), Width: func() int { return term.Width(stderr) },
 		}),
 		log:     slog.New(slog.DiscardHandler),
+		tell:    func(string) {},
 		started: time.Now(),
 		stop:    make(chan struct{}),
 		told:    make(chan time.Duration),
@@ -168,13 +194,16 @@ type outcome struct {
 func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reader) int {
 	defer r.giveUp()
 	r.starting.Add(len(r.views))
-	if term.IsTerminal(stdin) {
-		go func() {
-			if r.starting.Wait(); r.mounted.Load() > 0 {
-				r.say("press ENTER to unmount")
-			}
-		}()
-	}
+	go func() {
+		r.starting.Wait()
+		n := r.mounted.Load()
+		if n > 0 {
+			r.tell(fmt.Sprintf("READY=1\nSTATUS=%d of %d mounts are mounted", n, len(r.views)))
+		}
+		if n > 0 && term.IsTerminal(stdin) {
+			r.say("press ENTER to unmount")
+		}
+	}()
 	enter := pressed(stdin)
 	outcomes := make(chan outcome, len(r.views))
 	for _, v := range r.views {
@@ -199,6 +228,7 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 	tell := func(hurry time.Duration) {
 		switch told++; told {
 		case 1:
+			r.tell("STOPPING=1")
 			close(r.stop)
 			if hurry > 0 {
 				time.AfterFunc(hurry, r.giveUp)

@@ -33,6 +33,9 @@ func (s *Store) failure(ctx context.Context, r *request, op, key string, err err
 		s.http.dropIdle()
 		return s.errorOf(op, key, objstore.ErrUnavailable, fmt.Errorf("the connection stood still for %v: check the network", r.timeout))
 	}
+	if r != nil && r.asleep() {
+		return s.errorOf(op, key, objstore.ErrUnavailable, errors.New("the machine was asleep, and the connection is closed"))
+	}
 	if errors.Is(err, errTooLarge) {
 		return s.errorOf(op, key, objstore.ErrTooLarge, err)
 	}

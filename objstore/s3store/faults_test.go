@@ -602,3 +602,30 @@ func TestFlippedBitIsNotTheStoresToSee(t *testing.T) {
 	require.NotEqual(t, "content", string(body))
 	require.Len(t, body, len("content"))
 }
+
+// After a sleep nobody waits for an answer that cannot come.
+func TestReconnectEndsRequestsUnderWay(t *testing.T) {
+	srv := s3test.New(t)
+	require.NoError(t, srv.SetObject("k", []byte("v")))
+	s := open(t, configOf(srv))
+	arrived := make(chan struct{}, 1)
+	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		arrived <- struct{}{}
+		s3test.Hang(nil)(w, r, next)
+	})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Get(t.Context(), "k", 10)
+		failed <- err
+	}()
+	<-arrived
+	s.Reconnect()
+	err := <-failed
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.True(t, objstore.Retryable(err))
+	require.ErrorContains(t, err, "asleep")
+	srv.SetFault(nil)
+	_, err = s.Get(t.Context(), "k", 10)
+	require.NoError(t, err)
+	s.Reconnect() // with nothing under way
+}

@@ -25,6 +25,9 @@ const (
 // errStalled ends a request that stands still.
 var errStalled = errors.New("request stalled")
 
+// errAsleep ends a request whose connection is dead for sure.
+var errAsleep = errors.New("connections were closed")
+
 // request is one HTTP request under way: a slot, a context that ends with it,
 // and a watch over its progress.
 type request struct {
@@ -62,17 +65,39 @@ func (s *Store) begin(ctx context.Context) (*request, error) {
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	r.ctx = context.WithValue(ctx, requestKey{}, r)
 	r.timer = time.AfterFunc(s.timeout, func() { r.cancel(errStalled) })
+	s.mu.Lock()
+	if s.underWay == nil {
+		s.underWay = make(map[*request]bool)
+	}
+	s.underWay[r] = true
+	s.mu.Unlock()
 	return r, nil
+}
+
+// Reconnect implements objstore.Reconnector.
+func (s *Store) Reconnect() {
+	s.mu.Lock()
+	for r := range s.underWay {
+		r.cancel(errAsleep)
+	}
+	s.mu.Unlock()
+	s.http.dropIdle()
 }
 
 func (r *request) end() {
 	r.timer.Stop()
+	r.store.mu.Lock()
+	delete(r.store.underWay, r)
+	r.store.mu.Unlock()
 	r.cancel(nil)
 	<-r.store.slots
 }
 
 // stalled reports whether the request was ended because it stood still.
 func (r *request) stalled() bool { return errors.Is(context.Cause(r.ctx), errStalled) }
+
+// asleep reports whether the request was ended by Reconnect.
+func (r *request) asleep() bool { return errors.Is(context.Cause(r.ctx), errAsleep) }
 
 // progress notes that n more bytes have moved.
 func (r *request) progress(n int) {

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -74,6 +75,9 @@ type Store struct {
 	id      string
 	timeout time.Duration
 	slots   chan struct{} // one element for each request under way
+
+	mu       sync.Mutex
+	underWay map[*request]bool // requests that have a slot; guarded by mu
 }
 
 // Open returns the store for cfg. It reads the SDK's shared configuration but

@@ -45,6 +45,17 @@ func (s *Stores) Open(ctx context.Context, storage config.Storage) (objstore.Sto
 	return store, nil
 }
 
+// Reconnect tells the stores that their connections are dead: the machine was asleep.
+func (s *Stores) Reconnect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, store := range s.open {
+		if r, ok := objstore.As[objstore.Reconnector](store); ok {
+			r.Reconnect()
+		}
+	}
+}
+
 // stateID names the state directory of a mount of a store's objects below a prefix. A
 // second mount of the same place gets another name.
 func (s *Stores) stateID(store objstore.Store, prefix string) (string, error) {

@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// startHidden starts pocket as something that logs in starts it: no terminal, and
+// nobody who reads what it says.
+func (m *machine) startHidden(env ...string) *process {
+	m.t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer null.Close()
+	cmd := m.command()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, null, null
+	cmd.Env = append(cmd.Env, env...)
+	detach(cmd)
+	return m.startCommand(cmd)
+}
+
+// A service of type notify is ready when its mounts can be used, says when it stops, and
+// its log has what nobody was there to see.
+func TestServiceWithoutTerminal(t *testing.T) {
+	needMounts(t)
+	m := newMachine(t)
+	m.configure(mountTable("files", "memory"))
+	socket := filepath.Join(m.root, "notify")
+	supervisor, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer supervisor.Close()
+	supervisor.SetReadDeadline(time.Now().Add(patience))
+	told := func() string {
+		b := make([]byte, 1000)
+		n, err := supervisor.Read(b)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, m.log())
+		}
+		return string(b[:n])
+	}
+	p := m.startHidden("NOTIFY_SOCKET=" + socket)
+	if got := told(); got != "READY=1\nSTATUS=1 of 1 mounts are mounted" {
+		t.Fatalf("told %q", got)
+	}
+	writeFile(t, m.home("files", "file"), "x")
+	terminate(p.cmd.Process)
+	if got := told(); got != "STOPPING=1" {
+		t.Fatalf("told %q", got)
+	}
+	p.expectEnd(exitOK)
+	if log := m.log(); !strings.Contains(log, "says: mounted files at ") || strings.Contains(log, "press ENTER") {
+		t.Errorf("the log is\n%s", log)
+	}
+}
+
+func TestMistakesThatNobodySeesAreLogged(t *testing.T) {
+	m := newMachine(t)
+	m.configure(`[[mounts]]`, `mount_path = "~/x"`, `storage = "nowhere"`)
+	p := m.startHidden()
+	if code := p.wait(); code != exitUsage {
+		t.Errorf("code %d", code)
+	}
+	if log := m.log(); !strings.Contains(log, "config.toml:3: mounts.storage: ") {
+		t.Errorf("the log is\n%s", log)
+	}
+}
