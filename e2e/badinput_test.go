@@ -220,10 +220,11 @@ func TestMountsThatFail(t *testing.T) {
 			writeFile(s.m.t, s.m.home("file"), "precious")
 			return []string{s.b.storage("store"), "[[mounts]]\nname = \"bad\"\nmount_path = \"~/file/bad\"\nstorage = \"store\"\n"}
 		}, []string{"home/file"}},
-		{"mount point has files", func(s setting) []string {
+		{"mount point has files that cannot be moved aside", func(s setting) []string {
 			writeFile(s.m.t, s.m.home("bad", "precious"), "precious")
+			writeFile(s.m.t, s.m.home("bad.pocket-original", "precious"), "precious")
 			return []string{s.b.storage("store"), bad("store")}
-		}, []string{"home/bad", "not empty"}},
+		}, []string{"home/bad.pocket-original", "is there already"}},
 		{"damaged head", func(s setting) []string {
 			seed(s.m.t, s.b)
 			for _, key := range keys(s.m.t, s.b, "index/") {

@@ -81,7 +81,12 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 	stores := session.NewStores(config.CredentialsDir(cfg.File, env))
 	defer r.watchHost(signals, gone, stores)()
 	r.tell = func(state string) { r.tellSupervisor(env, state) }
-	code := r.run(session.Options{Stores: stores, DataDir: dataDir, Log: r.log}, signals, stdin)
+	options := session.Options{
+		Stores: stores, DataDir: dataDir, Log: r.log,
+		Tell: func(m config.Mount, line string) { r.say("%s: %s", m.Name, line) },
+	}
+	r.restoreOthers(options.AsideOptions(), cfg.Mounts)
+	code := r.run(options, signals, stdin)
 	if server != nil {
 		// Those who asked for the end are told of it.
 		r.code = code
@@ -300,6 +305,9 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 		r.say("%s: %s", s.Mount.Name, notice)
 	}
 	r.say("mounted %s at %s", s.Mount.Name, s.Mount.Path)
+	if original := s.Original(); original != "" {
+		r.say("%s: what was at %s is kept as %s and comes back when it is unmounted", s.Mount.Name, s.Mount.Path, original)
+	}
 	r.set(v, control.Mounted, nil)
 	r.mounted.Add(1)
 	r.starting.Done()

@@ -23,6 +23,7 @@ Usage:
     pocket status [--watch] [--json]      tell how the running mounts do
     pocket wait [--timeout TIME]          wait until all that is pending is in the store
     pocket stop [--timeout TIME]          upload, unmount and end what is running
+    pocket restore [--mount NAME|PATH]    move back what a crash left moved aside
     pocket version                        print the version
 
 Options:
@@ -74,6 +75,7 @@ const (
 // commands are those with options of their own.
 var commands = map[string]func(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int{
 	"config-s3": configS3,
+	"restore":   restore,
 	"status":    status,
 	"stop":      stop,
 	"wait":      wait,

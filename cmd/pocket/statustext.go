@@ -118,6 +118,9 @@ func (t *text) mount(s control.Status, m control.Mount) {
 	if m.Error != "" {
 		t.field("error", m.Error, bad)
 	}
+	if m.Original != "" {
+		t.field("original", "what was there is in "+m.Original, plain)
+	}
 	t.store(m.Store)
 	if m.Mounted != nil {
 		t.pending(m.Pending)

@@ -30,6 +30,10 @@ type Options struct {
 // files of the mount.
 var ErrBusy = errors.New("files are still open in other programs")
 
+// ErrNotEmpty is what errors.Is finds in the error of CheckPath and Mount when there are files
+// in the directory that is to be mounted on.
+var ErrNotEmpty = errors.New("is not empty")
+
 // ErrRunning is what errors.Is finds in the error of Unmount when an operation does not
 // end, so that the file system must not be closed.
 var ErrRunning = errors.New("an operation does not end")

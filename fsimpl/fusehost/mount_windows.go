@@ -38,6 +38,12 @@ func CheckPath(path string) error {
 	return err
 }
 
+// Real returns path clean; a link is no mount point here.
+func Real(path string) string { return filepath.Clean(path) }
+
+// ClearDead has nothing to do: a mount ends with its process.
+func ClearDead(string, *slog.Logger) error { return nil }
+
 // isDrive reports whether path is a drive, "X:". WinFsp takes no "X:\".
 func isDrive(path string) bool { return len(path) == 2 && path[1] == ':' }
 
@@ -70,7 +76,7 @@ func examine(path string) (empty bool, err error) {
 		return false, fmt.Errorf("mount point: %w", err)
 	}
 	if len(entries) > 0 {
-		return false, fmt.Errorf("%s is not empty: move its files away, or choose another mount_path", path)
+		return false, fmt.Errorf("%s %w: move its files away, or choose another mount_path", path, ErrNotEmpty)
 	}
 	return true, nil
 }

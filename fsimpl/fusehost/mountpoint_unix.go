@@ -66,11 +66,44 @@ func examine(path string) (finding, error) {
 	}
 	defer dir.Close()
 	if _, err := dir.Readdirnames(1); err == nil {
-		return f, fmt.Errorf("%s is not empty: move its files away, or choose another mount_path", path)
+		return f, fmt.Errorf("%s %w: move its files away, or choose another mount_path", path, ErrNotEmpty)
 	} else if !errors.Is(err, io.EOF) {
 		return f, fmt.Errorf("mount point: %w", err)
 	}
 	return f, nil
+}
+
+// Real returns path without symbolic links: where it is mounted. Its last elements may be
+// missing.
+func Real(path string) string { return resolved(path) }
+
+// ClearDead unmounts what earlier pockets mounted at path that are gone. Where there is
+// nothing of that kind it does nothing.
+func ClearDead(path string, log *slog.Logger) error {
+	_, err := clearDead(path, log)
+	if errors.Is(err, errDead) {
+		return err
+	}
+	return nil
+}
+
+// errDead is in the errors of clearDead that are about dead mounts.
+var errDead = errors.New("unmount it by hand")
+
+// clearDead unmounts dead mounts of pocket's, and returns what is at the path then.
+func clearDead(path string, log *slog.Logger) (finding, error) {
+	f, err := examine(path)
+	for tries := 0; err == nil && f.dead; tries++ {
+		if tries == 16 {
+			return f, fmt.Errorf("%s has dead mounts on top of each other: %w: fusermount -u %s", path, errDead, f.path)
+		}
+		log.Warn("clearing away the dead mount of an earlier pocket", "path", f.path)
+		if err := unmount(f.path, true); err != nil {
+			return f, fmt.Errorf("%s is the dead mount of an earlier pocket and cannot be unmounted (%w): %w: fusermount -u %s", path, err, errDead, f.path)
+		}
+		f, err = examine(path)
+	}
+	return f, err
 }
 
 // resolved returns path without symbolic links. Its last elements may be missing or
@@ -89,17 +122,7 @@ func resolved(path string) string {
 
 // prepare makes path ready to be mounted on.
 func prepare(path string, log *slog.Logger) (*mountPoint, error) {
-	f, err := examine(path)
-	for tries := 0; err == nil && f.dead; tries++ {
-		if tries == 16 {
-			return nil, fmt.Errorf("%s has dead mounts on top of each other: unmount them: fusermount -u %s", path, f.path)
-		}
-		log.Warn("clearing away the dead mount of an earlier pocket", "path", f.path)
-		if err := unmount(f.path, true); err != nil {
-			return nil, fmt.Errorf("%s is the dead mount of an earlier pocket and cannot be unmounted: %w", path, err)
-		}
-		f, err = examine(path)
-	}
+	f, err := clearDead(path, log)
 	if err != nil {
 		return nil, err
 	}

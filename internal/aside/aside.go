@@ -1,9 +1,9 @@
 // Package aside moves the directory that is at a mount path out of the way while
 // something is mounted there, and back.
 //
-//	original, err := aside.Move(options, mountPath, path) // path -> path.pocket-original
+//	original, err := aside.Move(options, name, path, path) // path -> path.pocket-original
 //	... mount, use, unmount ...
-//	notes, err := original.Return()                       // and back
+//	notes, err := original.Return()                        // and back
 //
 // It only renames, within one directory, and never over anything: what was there keeps
 // its contents, owner, times and access rights. Before the first rename a record is written
@@ -72,6 +72,7 @@ const (
 type Record struct {
 	Version int       `json:"version"` // 1
 	State   State     `json:"state"`
+	Name    string    `json:"name"`             // of the mount
 	Mount   string    `json:"mount"`            // the mount path as it was configured
 	Path    string    `json:"path"`             // the same without symbolic links
 	Aside   string    `json:"aside"`            // where the directory is
@@ -167,6 +168,9 @@ type Original struct {
 // Aside returns where the directory is.
 func (d *Original) Aside() string { return d.r.Aside }
 
+// Path returns where it was, without symbolic links.
+func (d *Original) Path() string { return d.r.Path }
+
 // step is a part of moving a directory. After a crash between any two of them, Restore
 // brings everything back.
 type step struct {
@@ -217,7 +221,7 @@ func Check(o Options, path string) error {
 		return fmt.Errorf("%s holds pocket's own data (%s): choose another mount_path", path, o.DataDir)
 	}
 	if _, err := os.Lstat(to); err == nil {
-		return fmt.Errorf("%s has files in it, and %s, where they would be while it is mounted, is there already: if that is what belongs there, run pocket restore %s; else rename it", path, to, path)
+		return fmt.Errorf("%s has files in it, and %s, where they would be while it is mounted, is there already: if that is what belongs there, run pocket restore --mount %s; else rename it", path, to, path)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot move what is in %s aside: %w", path, err)
 	}
@@ -236,12 +240,13 @@ func within(dir, path string) bool {
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
-// Move moves the directory at path, which has no symbolic links in it, aside. mount is the
-// path as it is configured. On return it survives a power loss, and path is free.
+// Move moves the directory at path, which has no symbolic links in it, aside. name is the
+// mount's, mount its path as it is configured. On return it survives a power loss, and path is
+// free.
 //
 // Errors are one line; with one everything is as it was, or, where that failed too, as
 // Restore will find it.
-func Move(o Options, mount, path string) (*Original, error) {
+func Move(o Options, name, mount, path string) (*Original, error) {
 	if err := Check(o, path); err != nil {
 		return nil, err
 	}
@@ -253,7 +258,7 @@ func Move(o Options, mount, path string) (*Original, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot move what is in %s aside: %w", path, err)
 	}
-	d := &Original{o: o, r: Record{Version: version, Mount: filepath.Clean(mount), Path: path, Aside: Of(path), Inode: inode, Hidden: hidden, Since: time.Now().UTC()}}
+	d := &Original{o: o, r: Record{Version: version, Name: name, Mount: filepath.Clean(mount), Path: path, Aside: Of(path), Inode: inode, Hidden: hidden, Since: time.Now().UTC()}}
 	if err := d.take(); err != nil {
 		return nil, err
 	}

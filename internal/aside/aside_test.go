@@ -49,9 +49,9 @@ func child(what, last string, o Options, path string) error {
 	switch what {
 	case "move":
 		kill()
-		_, err = Move(o, path, path)
+		_, err = Move(o, "keys", path, path)
 	case "return":
-		d, moved := Move(o, path, path)
+		d, moved := Move(o, "keys", path, path)
 		if moved != nil {
 			return moved
 		}
@@ -162,7 +162,7 @@ func (m *machine) restore() (notes []string) {
 
 func TestMoveAndReturn(t *testing.T) {
 	m := newMachine(t)
-	d, err := Move(m.o, m.path, m.path)
+	d, err := Move(m.o, "keys", m.path, m.path)
 	require.NoError(t, err)
 	require.Equal(t, m.path+Suffix, d.Aside())
 	require.NoFileExists(t, m.path)
@@ -253,7 +253,7 @@ func TestWhatWasMadeMeanwhileIsKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
-			d, err := Move(m.o, m.path, m.path)
+			d, err := Move(m.o, "keys", m.path, m.path)
 			require.NoError(t, err)
 			make(m)
 			notes, err := d.Return()
@@ -272,7 +272,7 @@ func TestForeignAsideIsNotTouched(t *testing.T) {
 	m := newMachine(t)
 	foreign := filepath.Join(m.path+Suffix, "theirs")
 	require.NoError(t, os.MkdirAll(foreign, 0o700))
-	_, err := Move(m.o, m.path, m.path)
+	_, err := Move(m.o, "keys", m.path, m.path)
 	require.ErrorContains(t, err, m.path+Suffix)
 	require.ErrorContains(t, err, "is there already")
 	require.DirExists(t, foreign)
@@ -341,19 +341,20 @@ func TestDirectoriesThatCannotBeMoved(t *testing.T) {
 	m := newMachine(t)
 	o := m.o
 	o.DataDir = filepath.Join(m.path, "data", "pocket")
-	_, err := Move(o, m.path, m.path)
+	_, err := Move(o, "keys", m.path, m.path)
 	require.ErrorContains(t, err, "holds pocket's own data")
 	inner := Of(m.path)
 	require.NoError(t, os.Mkdir(inner, 0o700))
-	_, err = Move(m.o, inner, inner)
+	_, err = Move(m.o, "keys", inner, inner)
 	require.ErrorContains(t, err, "choose another mount_path")
 	require.NoError(t, os.Remove(inner))
 	m.isBack()
 }
 
 func TestSomethingIsMountedStill(t *testing.T) {
+	needMount(t)
 	m := newMachine(t)
-	d, err := Move(m.o, m.path, m.path)
+	d, err := Move(m.o, "keys", m.path, m.path)
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(m.path, 0o755))
 	unmount := mountSomething(t, m.path)

@@ -51,10 +51,10 @@ func makeJunction(t *testing.T, path, target string) bool {
 	h, err := windows.CreateFile(name, windows.GENERIC_WRITE, 0, nil, windows.OPEN_EXISTING,
 		windows.FILE_FLAG_BACKUP_SEMANTICS|windows.FILE_FLAG_OPEN_REPARSE_POINT, 0)
 	require.NoError(t, err)
-	defer windows.CloseHandle(h)
 	b := junction(target)
 	var n uint32
 	err = windows.DeviceIoControl(h, windows.FSCTL_SET_REPARSE_POINT, &b[0], uint32(len(b)), nil, 0, &n, nil)
+	require.NoError(t, windows.CloseHandle(h))
 	if err != nil {
 		require.NoError(t, os.Remove(path))
 		return false
@@ -88,7 +88,7 @@ func TestOpenFilesInTheDirectory(t *testing.T) {
 	f, err := os.Open(filepath.Join(m.path, "id"))
 	require.NoError(t, err)
 	defer f.Close()
-	d, err := Move(m.o, m.path, m.path)
+	d, err := Move(m.o, "keys", m.path, m.path)
 	if err == nil { // Wine does it
 		_, err = d.Return()
 		require.NoError(t, err)
@@ -97,9 +97,4 @@ func TestOpenFilesInTheDirectory(t *testing.T) {
 	}
 	require.NoError(t, f.Close())
 	m.isBack()
-}
-
-func mountSomething(t *testing.T, _ string) func() {
-	t.Skip("it takes WinFsp")
-	return nil
 }

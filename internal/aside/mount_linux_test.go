@@ -9,27 +9,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountSomething mounts a file system in memory.
-func mountSomething(t *testing.T, path string) (unmount func()) {
+func needMount(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a tmpfs")
 	}
+}
+
+// mountSomething mounts a file system in memory.
+func mountSomething(t *testing.T, path string) (unmount func()) {
+	t.Helper()
 	require.NoError(t, unix.Mount("tmpfs", path, "tmpfs", 0, "size=64k"))
 	t.Cleanup(func() { unix.Unmount(path, unix.MNT_DETACH) })
 	return func() { require.NoError(t, unix.Unmount(path, 0)) }
 }
 
 func TestMountPointsAreNotMoved(t *testing.T) {
+	needMount(t)
 	m := newMachine(t)
 	unmount := mountSomething(t, m.path)
 	require.NoError(t, os.WriteFile(filepath.Join(m.path, "theirs"), nil, 0o600))
-	_, err := Move(m.o, m.path, m.path)
+	_, err := Move(m.o, "keys", m.path, m.path)
 	require.ErrorContains(t, err, m.path+" has files in it and cannot be moved aside: it is a disk")
 	unmount()
 	sub := filepath.Join(m.path, "sub")
 	unmount = mountSomething(t, sub)
-	_, err = Move(m.o, m.path, m.path)
+	_, err = Move(m.o, "keys", m.path, m.path)
 	require.ErrorContains(t, err, sub+" is mounted in it")
 	unmount()
 	m.isBack()
@@ -46,7 +51,7 @@ func TestParentThatCannotBeWritten(t *testing.T) {
 		require.NoError(t, os.Chmod(parent, 0o500))
 		defer os.Chmod(parent, 0o700)
 	}
-	_, err := Move(m.o, m.path, m.path)
+	_, err := Move(m.o, "keys", m.path, m.path)
 	require.ErrorContains(t, err, parent)
 	require.ErrorContains(t, err, "make it writable")
 	m.isBack()

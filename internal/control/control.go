@@ -46,16 +46,18 @@ const (
 
 // Mount is how a mount does. What is beyond Error is there once it was mounted.
 type Mount struct {
-	Name    string     `json:"name"`
-	Path    string     `json:"path"` // the mount point
-	Mode    string     `json:"mode"` // as in the configuration
-	State   State      `json:"state"`
-	Error   string     `json:"error,omitempty"`   // why it failed, one line
-	Mounted *time.Time `json:"mounted,omitempty"` // since when
-	Store   Store      `json:"store"`
-	Pending Pending    `json:"pending"`
-	Cache   Cache      `json:"cache"`
-	Index   Index      `json:"index"`
+	Name  string `json:"name"`
+	Path  string `json:"path"` // the mount point
+	Mode  string `json:"mode"` // as in the configuration
+	State State  `json:"state"`
+	Error string `json:"error,omitempty"` // why it failed, one line
+	// Original is where the directory is that was at Path, while it is moved aside.
+	Original string     `json:"original,omitempty"`
+	Mounted  *time.Time `json:"mounted,omitempty"` // since when
+	Store    Store      `json:"store"`
+	Pending  Pending    `json:"pending"`
+	Cache    Cache      `json:"cache"`
+	Index    Index      `json:"index"`
 	// OpenFiles is how many files programs have open.
 	OpenFiles int      `json:"open_files"`
 	Notices   []Notice `json:"notices,omitempty"`

@@ -11,6 +11,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/fsimpl/fusehost"
 	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/aside"
 	"github.com/hamflx/pocket/internal/config"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/objstore"
@@ -32,6 +34,9 @@ type Options struct {
 	Stores  *Stores
 	DataDir string // of package statedir
 	Log     *slog.Logger
+
+	// Tell, if not nil, is called with lines for the user about a mount.
+	Tell func(m config.Mount, line string)
 }
 
 // Session is a mount. Start is called first, and once; when it succeeded, Stop is called,
@@ -47,12 +52,14 @@ type Session struct {
 	fs      *fsimpl.FS
 	mounted *fusehost.Mounted
 	health  health
+	tell    func(format string, args ...any)
 
-	mu      sync.Mutex
-	since   time.Time         // when it was mounted; zero before; guarded by mu
-	closing bool              // fs must not be asked any more; guarded by mu
-	last    transfer.Progress // what it said last; guarded by mu
-	kept    fsimpl.Status     // the same; guarded by mu
+	mu       sync.Mutex
+	original *aside.Original   // what was at the mount point, moved aside; guarded by mu
+	since    time.Time         // when it was mounted; zero before; guarded by mu
+	closing  bool              // fs must not be asked any more; guarded by mu
+	last     transfer.Progress // what it said last; guarded by mu
+	kept     fsimpl.Status     // the same; guarded by mu
 
 	waits     sync.WaitGroup  // calls of DrainPending; added to with mu held while not closing
 	waiting   context.Context // of these
@@ -83,6 +90,13 @@ const openFilesWait = 3 * time.Second
 // in which New was called for them.
 func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
 	s := &Session{Mount: m, log: o.Log.With("mount", m.Name), dataDir: o.DataDir}
+	s.tell = func(format string, args ...any) {
+		line := fmt.Sprintf(format, args...)
+		s.log.Info("told", "line", line)
+		if o.Tell != nil {
+			o.Tell(m, line)
+		}
+	}
 	store, err := o.Stores.Open(ctx, m.Storage)
 	if err != nil {
 		return nil, err
@@ -94,7 +108,7 @@ func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
 	}
 	s.store = s.health.watch(objstore.WithPrefix(store, m.Prefix))
 	s.waiting, s.stopWaits = context.WithCancel(context.Background())
-	return s, fusehost.CheckPath(m.Path)
+	return s, s.checkPath()
 }
 
 // Start mounts and returns when programs can use the mount. With an error, which is one
@@ -124,6 +138,9 @@ func (s *Session) Start(ctx context.Context) (err error) {
 		err = errors.Join(err, s.state.Close())
 	}()
 
+	if err := s.bringBack(); err != nil {
+		return err
+	}
 	m, owner := s.Mount, user()
 	s.fs, err = fsimpl.Open(ctx, fsimpl.Options{
 		Name: m.Name, Store: s.store, State: s.state, Mode: mode(m.Mode), Rules: fsimpl.PlatformRules(),
@@ -135,7 +152,13 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	}
 	left := s.fs.Progress()
 	s.log.Debug("index is read", "changes left", left.Changes, "files left", left.Files, "bytes left", left.Bytes)
-	s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{Path: m.Path, Name: m.Name, Owner: owner, Log: s.log})
+	var path string
+	if path, err = s.setAside(); err == nil {
+		s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{Path: path, Name: m.Name, Owner: owner, Log: s.log})
+		if err != nil {
+			err = errors.Join(err, s.giveBack())
+		}
+	}
 	if err == nil {
 		s.mu.Lock()
 		s.since = time.Now()
@@ -213,8 +236,14 @@ func (s *Session) Progress() transfer.Progress {
 // tells.
 //
 // Other errors: fusehost.ErrBusy when programs had files open to the end; whatever made
-// the mount end by itself.
+// the mount end by itself, or keeps what was at the mount point from being moved back.
 func (s *Session) Stop(ctx context.Context) error {
+	var returned error
+	select {
+	case <-s.mounted.Done(): // ended from outside
+		returned = s.giveBack()
+	default:
+	}
 	// While it is still mounted, so that programs can finish; what goes wrong here
 	// goes wrong in Close again.
 	if err := s.fs.Drain(ctx, nil); err != nil {
@@ -223,10 +252,12 @@ func (s *Session) Stop(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, openFilesWait)
 	defer cancel()
 	unmounted := s.mounted.Unmount(wait)
+	// Before the uploads that are left, which may take long.
+	returned = errors.Join(returned, s.giveBack())
 	if errors.Is(unmounted, fusehost.ErrRunning) {
 		// An operation is still using the file system. It is left as a crash would
 		// leave it: all that was acknowledged is in the journal.
-		return unmounted
+		return errors.Join(unmounted, returned)
 	}
 	s.mu.Lock()
 	s.kept = s.fs.Status()
@@ -239,7 +270,7 @@ func (s *Session) Stop(ctx context.Context) error {
 		s.last = p
 		s.mu.Unlock()
 	})
-	err := errors.Join(unmounted, closed, s.state.Close())
+	err := errors.Join(unmounted, returned, closed, s.state.Close())
 	if err != nil {
 		s.log.Warn("ended", "error", err)
 	} else {

@@ -110,6 +110,9 @@ func Describe(m config.Mount) control.Mount {
 // them). It may be called at any time, and does not wait for the store.
 func (s *Session) Status(m *control.Mount, files int) {
 	s.mu.Lock()
+	if s.original != nil {
+		m.Original = s.original.Aside()
+	}
 	if s.since.IsZero() {
 		s.mu.Unlock()
 		store := s.health.status(time.Time{}, nil)

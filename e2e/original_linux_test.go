@@ -1,0 +1,339 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const originalSuffix = ".pocket-original"
+
+// withOriginal returns a machine with a tree at its mount path ~/files.
+func withOriginal(t *testing.T) (m *machine, want map[string]entry) {
+	t.Helper()
+	m = newMachine(t)
+	must(t, os.Mkdir(m.home("files"), 0o700))
+	writeTree(t, m.home("files"), 7, 40)
+	return m, readTree(t, m.home("files"))
+}
+
+// isBack checks that the original is at the mount path and that nothing is left of having
+// been elsewhere.
+func (m *machine) isBack(want map[string]entry) {
+	m.t.Helper()
+	if left := mountsBelow(m.home()); len(left) > 0 {
+		m.t.Fatalf("left mounted: %v", left)
+	}
+	sameTree(m.t, want, readTree(m.t, m.home("files")))
+	if _, err := os.Lstat(m.home("files" + originalSuffix)); !os.IsNotExist(err) {
+		m.t.Errorf("%s is left", originalSuffix)
+	}
+	if left, _ := filepath.Glob(m.data("aside", "*")); len(left) > 0 {
+		m.t.Errorf("left: %v", left)
+	}
+}
+
+// conflicts returns what was kept of what others made at the mount path.
+func (m *machine) conflicts() []string {
+	m.t.Helper()
+	found, err := filepath.Glob(m.home("files.pocket-conflict-*"))
+	must(m.t, err)
+	return found
+}
+
+// A directory with files in it at the mount path is aside while it is mounted, and back
+// however the mount ends.
+func TestOriginalComesBack(t *testing.T) {
+	needMounts(t)
+	for _, way := range []struct {
+		name string
+		end  func(t *testing.T, p *process)
+	}{
+		{"Ctrl-C", func(t *testing.T, p *process) { p.interrupt() }},
+		{"SIGTERM", func(t *testing.T, p *process) { terminate(p.cmd.Process) }},
+		{"pocket stop", func(t *testing.T, p *process) {
+			if code, _, said := p.m.ask("stop"); code != exitOK {
+				t.Errorf("pocket stop: code %d: %s", code, said)
+			}
+		}},
+		{"unmounted from outside", func(t *testing.T, p *process) { unmount(t, p.at("files")) }},
+		{"a program's working directory is in it", func(t *testing.T, p *process) {
+			c := exec.Command("sleep", "600")
+			c.Dir = p.at("files")
+			must(t, c.Start())
+			t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+			p.interrupt()
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			m, want := withOriginal(t)
+			folder := newFolder(t)
+			p := m.up(dirStorage("store", folder), mountTable("files", "store"))
+			p.waitSaid("pocket: files: what was at ", m.home("files"+originalSuffix), "comes back")
+			if entries, err := os.ReadDir(p.at("files")); err != nil || len(entries) > 0 {
+				t.Errorf("the mount has %v, %v", entries, err)
+			}
+			writeFile(t, p.at("files", "in the store"), "x")
+			sameTree(t, want, readTree(t, m.home("files"+originalSuffix)))
+			if s := m.status()[0].Mounts[0]; s.Original != m.home("files"+originalSuffix) {
+				t.Errorf("status says that the original is %q", s.Original)
+			}
+			way.end(t, p)
+			p.expectEnd(exitOK)
+			m.isBack(want)
+
+			// And again: the store has what was written, the directory what it had.
+			p = m.restart()
+			if got := readFile(t, p.at("files", "in the store")); got != "x" {
+				t.Errorf("the mount's file is %q", got)
+			}
+			p.stop()
+			m.isBack(want)
+		})
+	}
+}
+
+// After kill -9 the next start brings it back and moves it aside again; so does pocket
+// restore, without the mount.
+func TestOriginalAfterKill(t *testing.T) {
+	needMounts(t)
+	m, want := withOriginal(t)
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	writeFile(t, p.at("files", "in the store"), "x")
+	p.kill()
+	p = m.restart()
+	if got := readFile(t, p.at("files", "in the store")); got != "x" {
+		t.Errorf("the mount's file is %q", got)
+	}
+	p.waitSaid("comes back when it is unmounted")
+	p.stop()
+	m.isBack(want)
+
+	p = m.restart()
+	p.kill()
+	code, _, said := m.ask("restore")
+	if code != exitOK || !strings.Contains(said, "pocket: moved "+m.home("files"+originalSuffix)+" back to "+m.home("files")) {
+		t.Errorf("pocket restore: code %d: %s", code, said)
+	}
+	m.isBack(want)
+	if code, _, said := m.ask("restore"); code != exitNothing || !strings.Contains(said, "nothing is moved aside") {
+		t.Errorf("nothing to restore: code %d: %s", code, said)
+	}
+
+	// ssh has made its directory anew, with something in it.
+	p = m.restart()
+	p.kill()
+	must(t, unmountBelow(m.root))
+	writeFile(t, m.home("files", "known_hosts"), "new")
+	p = m.restart()
+	p.waitSaid("something else was made at ", "kept as ")
+	p.stop()
+	m.isBack(want)
+	kept := m.conflicts()
+	if len(kept) != 1 || readFile(t, filepath.Join(kept[0], "known_hosts")) != "new" {
+		t.Errorf("what was made meanwhile: %v", kept)
+	}
+
+	// The mount is not in the configuration any more.
+	p = m.restart()
+	p.kill()
+	m.configure(mountTable("other", "memory"))
+	p = m.restart()
+	p.waitSaid("pocket: files: moved ", "back to "+m.home("files"))
+	p.stop()
+	m.isBack(want)
+}
+
+func TestRestoreWhileItRuns(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, want := withOriginal(t)
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	writeFile(t, p.at("files", "file"), "x")
+	for _, args := range [][]string{{"restore"}, {"restore", "--mount", "files"}, {"restore", "--mount", m.home("files")}} {
+		code, stdout, said := m.ask(args...)
+		if code != exitError || stdout != "" || strings.Count(said, "\n") != 1 || !strings.Contains(said, "is mounted by a pocket that runs") {
+			t.Errorf("pocket %v: code %d: %s", args, code, said)
+		}
+	}
+	// Nor does another pocket with another store take it away.
+	writeFile(t, m.home("second.toml"), mountTable("files", "memory"))
+	q := m.start("--config", m.home("second.toml"))
+	q.expectMounted(exitError)
+	if got := readFile(t, p.at("files", "file")); got != "x" {
+		t.Errorf("the mount's file is %q", got)
+	}
+	p.stop()
+	m.isBack(want)
+}
+
+// expectMounted is expectEnd while another pocket goes on.
+func (p *process) expectMounted(code int) {
+	p.m.t.Helper()
+	if got := p.wait(); got != code {
+		p.m.t.Fatalf("pocket ended with code %d, not %d:\n%s", got, code, indent(p.said()))
+	}
+}
+
+// A mount that fails leaves the directory where it is.
+func TestOriginalWhenTheMountFails(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, _ := withOriginal(t)
+	m.configure(dirStorage("store", m.home("not", "there")), mountTable("files", "store"))
+	before := m.snapshot()
+	p := m.start()
+	p.expectEnd(exitError)
+	p.oneLine()
+	m.unchanged(before)
+
+	// One that was killed before, too: it is back although the store is gone.
+	folder := newFolder(t)
+	m.configure(dirStorage("store", folder), mountTable("files", "store"))
+	want := readTree(t, m.home("files"))
+	p = m.restart()
+	p.kill()
+	must(t, os.RemoveAll(m.data("state")))
+	must(t, os.RemoveAll(folder))
+	p = m.start()
+	p.expectEnd(exitError)
+	m.isBack(want)
+}
+
+// What cannot be moved aside is one line, and nothing changes.
+func TestOriginalThatCannotBeMoved(t *testing.T) {
+	needMounts(t)
+	for _, c := range []struct {
+		name    string
+		prepare func(t *testing.T, m *machine) (path string, undo func())
+		say     string
+	}{
+		{"the other name is taken", func(t *testing.T, m *machine) (string, func()) {
+			writeFile(t, m.home("files"+originalSuffix, "mine"), "precious")
+			return "~/files", func() {}
+		}, "is there already"},
+		{"the data directory is in it", func(t *testing.T, m *machine) (string, func()) {
+			return filepath.Dir(dataHome(m.root)) + "/data", func() {}
+		}, "holds pocket's own data"},
+		{"a disk is mounted there", func(t *testing.T, m *machine) (string, func()) {
+			needRoot(t)
+			mountTmpfs(t, m.home("disk"), 1<<20)
+			writeFile(t, m.home("disk", "mine"), "precious")
+			return "~/disk", func() { unix.Unmount(m.home("disk"), unix.MNT_DETACH) }
+		}, "mounted there"},
+		{"a disk is mounted in it", func(t *testing.T, m *machine) (string, func()) {
+			needRoot(t)
+			mountTmpfs(t, m.home("files", "disk"), 1<<20)
+			return "~/files", func() { unix.Unmount(m.home("files", "disk"), unix.MNT_DETACH) }
+		}, "is mounted in it"},
+		{"the directory it is in cannot be written", func(t *testing.T, m *machine) (string, func()) {
+			writeFile(t, m.path("fixed", "files", "mine"), "precious")
+			return m.path("fixed", "files"), protect(t, m.path("fixed"))
+		}, "make it writable"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m, want := withOriginal(t)
+			must(t, os.MkdirAll(m.data("logs"), 0o700))
+			path, undo := c.prepare(t, m)
+			m.configure(dirStorage("store", newFolder(t)), "[[mounts]]\nname = \"files\"\nmount_path = '"+path+"'\nstorage = \"store\"\n")
+			p := m.start()
+			code := p.wait()
+			undo()
+			if line := p.oneLine(); code != exitError || !strings.Contains(line, c.say) {
+				t.Errorf("code %d: %s", code, line)
+			}
+			os.Remove(m.home("files", "disk"))
+			got := readTree(t, m.home("files"))
+			sameTree(t, want, got)
+		})
+	}
+}
+
+// A mount path that is a symbolic link: what it leads to is moved aside, the link stays.
+func TestOriginalBehindASymlink(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, want := withOriginal(t)
+	must(t, os.Symlink("files", m.home("link")))
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("link", "store"))
+	p.waitSaid(m.home("files" + originalSuffix))
+	writeFile(t, m.home("files", "file"), "x")
+	p.kill()
+	p = m.restart()
+	if got := readFile(t, p.at("link", "file")); got != "x" {
+		t.Errorf("the mount's file is %q", got)
+	}
+	p.stop()
+	m.isBack(want)
+	if to, err := os.Readlink(m.home("link")); err != nil || to != "files" {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+}
+
+// Two mounts whose paths are one directory by different names: the second one fails, and
+// the directory is not moved twice.
+func TestOriginalOfTwoMounts(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, want := withOriginal(t)
+	must(t, os.Symlink("files", m.home("link")))
+	m.configure(dirStorage("store", newFolder(t)), mountTable("files", "store", `prefix = "1/"`), mountTable("link", "store", `prefix = "2/"`))
+	p := m.start()
+	p.waitSaid("pocket: mounted ")
+	p.waitLine("that the other one is there", func(line string) bool {
+		return strings.Contains(line, "is mounted already") || strings.Contains(line, "is in use by another pocket") || strings.Contains(line, "is there already")
+	})
+	p.interrupt()
+	if code := p.wait(); code != exitError {
+		t.Errorf("code %d:\n%s", code, p.said())
+	}
+	m.isBack(want)
+}
+
+// There is no record of what was moved aside: it is told, not guessed.
+func TestOriginalWithoutARecord(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, want := withOriginal(t)
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	p.kill()
+	must(t, os.RemoveAll(m.data("aside")))
+	p = m.restart()
+	p.waitSaid("no record of it", "pocket restore --mount "+m.home("files"))
+	p.stop()
+	sameTree(t, want, readTree(t, m.home("files"+originalSuffix)))
+	code, _, said := m.ask("restore")
+	if code != exitError || !strings.Contains(said, "no record of it") || !strings.Contains(said, "pocket restore --mount files") {
+		t.Errorf("pocket restore: code %d: %s", code, said)
+	}
+	code, _, said = m.ask("restore", "--mount", "files")
+	if code != exitOK || !strings.Contains(said, "pocket: moved ") {
+		t.Errorf("pocket restore --mount files: code %d: %s", code, said)
+	}
+	m.isBack(want)
+}
+
+// Programs that have a file of the original open go on with it.
+func TestOriginalInUse(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	writeFile(t, m.home("files", "log"), "before\n")
+	f, err := os.OpenFile(m.home("files", "log"), os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	defer f.Close()
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	if _, err := f.WriteString("while it is mounted\n"); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	if got := readFile(t, m.home("files", "log")); got != "before\nwhile it is mounted\n" {
+		t.Errorf("the file is %q", got)
+	}
+}
