@@ -163,6 +163,9 @@ func (fs *FS) Symlink(parent Node, name, target string, by Owner) (Attr, error) 
 	return fs.createAndWait("symlink", parent, name, info, loroindex.Content{Size: int64(len(target))}, by)
 }
 
+// HoldsLinks reports whether there is any symbolic link.
+func (fs *FS) HoldsLinks() bool { return fs.index.Holds(loroindex.Symlink) }
+
 // Readlink returns the target of a symbolic link.
 func (fs *FS) Readlink(n Node) (string, error) {
 	e, err := fs.index.Stat(n)

@@ -255,6 +255,9 @@ func (v *view) hashFolded(d Node, name string) uint64 {
 	return mixParent(d, maphash.Bytes(v.seed, folded))
 }
 
+// FoldName returns what all names have in common that fold to one.
+func FoldName(name string) string { return strings.Map(foldRune, name) }
+
 // foldRune returns the smallest character that r folds to.
 func foldRune(r rune) rune {
 	least := r

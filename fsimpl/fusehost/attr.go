@@ -99,14 +99,14 @@ func (h *host) Getattr(path string, stat *fuse.Stat_t, fh uint64) (errc int) {
 
 // Chmod changes permission bits.
 func (h *host) Chmod(path string, mode uint32) (errc int) {
-	if !modesExist {
+	if !h.rules.modesExist {
 		return 0 // Windows programs take a refusal for a fault of the disk
 	}
 	if !h.enter() {
 		return -fuse.EIO
 	}
 	defer h.leave("chmod", path, &errc)
-	n, err := h.resolve(path)
+	n, err := h.resolveOpen(path)
 	if err == nil {
 		err = h.fs.Chmod(n, mode&permissions)
 	}
@@ -115,14 +115,14 @@ func (h *host) Chmod(path string, mode uint32) (errc int) {
 
 // Chown changes owner and group, where they are not -1.
 func (h *host) Chown(path string, uid, gid uint32) (errc int) {
-	if !modesExist {
+	if !h.rules.modesExist {
 		return 0
 	}
 	if !h.enter() {
 		return -fuse.EIO
 	}
 	defer h.leave("chown", path, &errc)
-	n, err := h.resolve(path)
+	n, err := h.resolveOpen(path)
 	if err == nil {
 		err = h.fs.Chown(n, orLeave(uid), orLeave(gid))
 	}
@@ -146,7 +146,7 @@ func (h *host) Utimens(path string, times []fuse.Timespec) (errc int) {
 	if len(times) != 2 {
 		return -fuse.EINVAL
 	}
-	n, err := h.resolve(path)
+	n, err := h.resolveOpen(path)
 	if err != nil {
 		return h.errno(err)
 	}
@@ -156,7 +156,7 @@ func (h *host) Utimens(path string, times []fuse.Timespec) (errc int) {
 		switch us := micros(t); {
 		case t.Nsec == fuse.UTIME_NOW:
 			set[i] = &now
-		case t.Nsec == fuse.UTIME_OMIT, us < earliest:
+		case t.Nsec == fuse.UTIME_OMIT, us < h.rules.earliest:
 		default:
 			set[i] = &us
 		}
@@ -173,20 +173,32 @@ func (h *host) Setcrtime(path string, t fuse.Timespec) (errc int) {
 		return -fuse.EIO
 	}
 	defer h.leave("setcrtime", path, &errc)
-	n, err := h.resolve(path)
-	if us := micros(t); err == nil && us >= earliest {
+	n, err := h.resolveOpen(path)
+	if us := micros(t); err == nil && us >= h.rules.earliest {
 		err = h.fs.SetCreated(n, us)
 	}
 	return h.errno(err)
 }
 
-// Setchgtime accepts a time of change without keeping it: it is the file system's own
-// to set, here as on every other one.
-func (h *host) Setchgtime(string, fuse.Timespec) int { return 0 }
+// Setchgtime changes the time of the last change, until the next one.
+func (h *host) Setchgtime(path string, t fuse.Timespec) (errc int) {
+	if !h.enter() {
+		return -fuse.EIO
+	}
+	defer h.leave("setchgtime", path, &errc)
+	n, err := h.resolveOpen(path)
+	if us := micros(t); err == nil && us >= h.rules.earliest {
+		err = h.fs.SetChanged(n, us)
+	}
+	return h.errno(err)
+}
+
+// attributeReadOnly is FILE_ATTRIBUTE_READONLY.
+const attributeReadOnly = 0x01
 
 // Windows file attribute bits, which the index keeps, and the flags WinFsp has for them.
 var attributeFlags = [...]struct{ attribute, flag uint32 }{
-	{0x01, fuse.UF_READONLY},
+	{attributeReadOnly, fuse.UF_READONLY},
 	{0x02, fuse.UF_HIDDEN},
 	{0x04, fuse.UF_SYSTEM},
 	{0x20, fuse.UF_ARCHIVE},
@@ -210,15 +222,19 @@ func attributesOf(flags uint32) (attributes uint32) {
 	return attributes
 }
 
-// Chflags changes Windows file attributes.
+// Chflags changes Windows file attributes; those that have no flag stay.
 func (h *host) Chflags(path string, flags uint32) (errc int) {
 	if !h.enter() {
 		return -fuse.EIO
 	}
 	defer h.leave("chflags", path, &errc)
-	n, err := h.resolve(path)
-	if err == nil {
-		err = h.fs.SetAttributes(n, attributesOf(flags))
+	n, err := h.resolveOpen(path)
+	if err != nil {
+		return h.errno(err)
+	}
+	a, err := h.fs.Stat(n)
+	if set := a.Attributes&^attributesOf(^uint32(0)) | attributesOf(flags); err == nil && set != a.Attributes {
+		err = h.fs.SetAttributes(n, set)
 	}
 	return h.errno(err)
 }

@@ -53,7 +53,7 @@ func (h *host) Readdir(path string, fill func(name string, stat *fuse.Stat_t, of
 
 func (h *host) list(d *handle, take func(name string, stat *fuse.Stat_t, offset int64) bool, offset int64) error {
 	give := func(name string, stat *fuse.Stat_t, next int64) bool {
-		if readdirWhole {
+		if h.rules.readdirWhole {
 			next = 0
 		}
 		return take(name, stat, next)
@@ -75,7 +75,7 @@ func (h *host) list(d *handle, take func(name string, stat *fuse.Stat_t, offset 
 	entries := d.dir.Entries()
 	for i := max(0, offset-2); i < int64(len(entries)); i++ {
 		e := &entries[i]
-		if readdirPlus {
+		if h.rules.readdirPlus {
 			a, err := h.fs.Stat(e.Node)
 			if err != nil && fsimpl.KindOf(err) != fsimpl.NotExist {
 				return err
@@ -100,9 +100,11 @@ func (h *host) Releasedir(path string, fh uint64) (errc int) {
 		return -fuse.EIO
 	}
 	defer h.leave("releasedir", path, &errc)
-	if d := h.handles.remove(fh); d == nil || d.dir == nil {
+	d := h.handles.remove(fh)
+	if d == nil || d.dir == nil {
 		return -fuse.EBADF
 	}
+	h.ended(d.node)
 	return 0
 }
 

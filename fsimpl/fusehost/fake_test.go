@@ -211,6 +211,8 @@ func (f *fake) Readlink(n fsimpl.Node) (string, error) {
 	return f.nodes[n].target, nil
 }
 
+func (f *fake) HoldsLinks() bool { return true }
+
 // detach takes x out of its directory.
 func (f *fake) detach(x *fakeNode) {
 	delete(f.nodes[x.parent].children, x.name)
@@ -338,6 +340,10 @@ func (f *fake) SetTimes(n fsimpl.Node, atime, mtime *int64) error {
 
 func (f *fake) SetCreated(n fsimpl.Node, us int64) error {
 	return f.change("created", n, func(x *fakeNode) { x.attr.Btime = us })
+}
+
+func (f *fake) SetChanged(n fsimpl.Node, us int64) error {
+	return f.change("changed", n, func(x *fakeNode) { x.attr.Ctime = us })
 }
 
 func (f *fake) SetAttributes(n fsimpl.Node, attributes uint32) error {

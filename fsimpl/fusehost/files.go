@@ -73,6 +73,15 @@ func (h *host) openPath(path string, flags fsimpl.OpenFlags) (int, uint64) {
 	if err != nil {
 		return h.errno(err), noHandle
 	}
+	if h.rules.attributesBind && flags&fsimpl.OpenWrite != 0 {
+		a, err := h.fs.Stat(n)
+		if err == nil && a.Attributes&attributeReadOnly != 0 {
+			err = &fsimpl.Error{Op: "open to write", Path: path, Kind: fsimpl.NotPermitted}
+		}
+		if err != nil {
+			return h.errno(err), noHandle
+		}
+	}
 	file, err := h.fs.open(n, flags)
 	if err != nil {
 		return h.errno(err), noHandle
@@ -200,9 +209,7 @@ func (h *host) Release(path string, fh uint64) (errc int) {
 		err = errors.Join(err, f.plain.Release())
 	}
 	f.plainMu.Unlock()
-	if h.aliases.count.Load() > 0 && !h.handles.holds(f.node) && !h.named(f.node) {
-		h.aliases.forget(f.node)
-	}
+	h.ended(f.node)
 	return h.unseen("release", err)
 }
 

@@ -14,6 +14,7 @@ type fileSystem interface {
 	Mknod(parent fsimpl.Node, name string, kind fsimpl.FileKind, mode uint32, rdev uint64, owner fsimpl.Owner) (fsimpl.Attr, error)
 	Symlink(parent fsimpl.Node, name, target string, owner fsimpl.Owner) (fsimpl.Attr, error)
 	Readlink(n fsimpl.Node) (string, error)
+	HoldsLinks() bool
 	Unlink(parent fsimpl.Node, name string) (fsimpl.Node, error)
 	Rmdir(parent fsimpl.Node, name string) error
 	Rename(oldParent fsimpl.Node, oldName string, newParent fsimpl.Node, newName string, flags fsimpl.RenameFlags) error
@@ -22,6 +23,7 @@ type fileSystem interface {
 	Chown(n fsimpl.Node, uid, gid int64) error
 	SetTimes(n fsimpl.Node, atime, mtime *int64) error
 	SetCreated(n fsimpl.Node, us int64) error
+	SetChanged(n fsimpl.Node, us int64) error
 	SetAttributes(n fsimpl.Node, attributes uint32) error
 	Truncate(n fsimpl.Node, size int64) error
 

@@ -113,10 +113,10 @@ func (t *handles) all() iter.Seq[*handle] {
 	}
 }
 
-// holds reports whether a file of node n is open.
+// holds reports whether node n is open.
 func (t *handles) holds(n fsimpl.Node) bool {
 	for h := range t.all() {
-		if h.node == n && h.file != nil {
+		if h.node == n {
 			return true
 		}
 	}

@@ -19,7 +19,9 @@ type host struct {
 
 	fs    fileSystem
 	log   *slog.Logger
-	owner fsimpl.Owner // of what is created, on Windows
+	rules rules
+	owner fsimpl.Owner // of what is created, where the system does not tell
+	links bool         // there are symbolic links, or there may be
 
 	handles handles
 	aliases aliases
@@ -40,7 +42,7 @@ var (
 )
 
 func newHost(fs fileSystem, owner fsimpl.Owner, log *slog.Logger) *host {
-	return &host{fs: fs, log: log, owner: owner, gate: newGate(), started: make(chan struct{})}
+	return &host{fs: fs, log: log, rules: platformRules, owner: owner, links: true, gate: newGate(), started: make(chan struct{})}
 }
 
 // Init is called before the first operation.
@@ -82,25 +84,64 @@ func (h *host) parent(path string) (fsimpl.Node, string, error) {
 	return n, name, err
 }
 
-// resolve returns the node of a path: what the index has there, else what an open
-// file was called.
+// resolve returns the node of a path: what the index has there, else the open file that has a
+// hidden name.
 func (h *host) resolve(path string) (fsimpl.Node, error) {
 	n, err := h.fs.Resolve(path)
 	if err == nil || fsimpl.KindOf(err) != fsimpl.NotExist {
 		return n, err
 	}
 	_, name := split(path)
-	if len(name) > loroindex.MaxName {
+	if len(name) > loroindex.MaxName && !h.rules.foldsCase { // a name that is shown longer than it is
 		return 0, &fsimpl.Error{Op: "lookup", Path: path, Kind: fsimpl.NameTooLong}
 	}
-	if h.aliases.count.Load() > 0 {
-		if parent, _, err := h.parent(path); err == nil {
-			if n, ok := h.aliases.find(parent, name); ok {
-				return n, nil
-			}
+	if h.rules.hidesUnlinked {
+		if n, ok := h.oldNode(path); ok {
+			return n, nil
 		}
 	}
 	return 0, err
+}
+
+// resolveOpen is resolve for what is done through a handle that is not told: the path may
+// be the one the file was opened by, and no longer its own. Where another file has that path by
+// now, the one that is open is meant; where both are, it cannot be told, and it is the other.
+func (h *host) resolveOpen(path string) (fsimpl.Node, error) {
+	n, err := h.resolve(path)
+	if !h.rules.keepsOldPaths || err == nil && (h.aliases.count.Load() == 0 || h.handles.holds(n)) {
+		return n, err
+	}
+	if old, ok := h.oldNode(path); ok {
+		return old, nil
+	}
+	return n, err
+}
+
+// oldNode returns what an open file was called by a path.
+func (h *host) oldNode(path string) (fsimpl.Node, bool) {
+	if h.aliases.count.Load() == 0 {
+		return 0, false
+	}
+	parent, name, err := h.parent(path)
+	if err != nil {
+		return 0, false
+	}
+	return h.aliases.find(parent, h.aliasName(name))
+}
+
+// aliasName returns the name that aliases know for all spellings of one.
+func (h *host) aliasName(name string) string {
+	if h.rules.foldsCase {
+		return loroindex.FoldName(name)
+	}
+	return name
+}
+
+// ended is called when a handle of n was released: its old names end with the last one.
+func (h *host) ended(n fsimpl.Node) {
+	if h.aliases.count.Load() > 0 && !h.handles.holds(n) && (h.rules.keepsOldPaths || !h.named(n)) {
+		h.aliases.forget(n)
+	}
 }
 
 // node returns the node of a handle or, where there is none, of a path. A negative

@@ -1,9 +1,12 @@
 package fusehost
 
 import (
+	"context"
+	"log/slog"
 	"math"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/stretchr/testify/require"
@@ -123,4 +126,15 @@ func TestSplit(t *testing.T) {
 		dir, name := split(path)
 		require.Equal(t, want, [2]string{dir, name}, path)
 	}
+}
+
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// soon is a context that ends in a while, for what must not take long.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
 }

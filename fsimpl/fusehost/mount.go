@@ -1,6 +1,7 @@
 package fusehost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/winfsp/cgofuse/fuse"
@@ -23,8 +26,28 @@ type Options struct {
 	// mount of root's always does.
 	AllowOther bool
 
+	WinFsp WinFsp
+
 	Log *slog.Logger
 }
+
+// WinFsp has what can be chosen of it; on other systems nothing.
+type WinFsp struct {
+	// InfoTimeout is how long Windows trusts what it knows of a file; 0: a second, negative:
+	// for ever. In the latter case it keeps contents, too, and writes them when it likes, so that
+	// a write that fails may be told to nobody.
+	InfoTimeout time.Duration
+	// Threads answer requests; 0: DefaultThreads.
+	Threads int
+	// Links has symbolic links shown and made also where there are none yet.
+	Links bool
+}
+
+// The defaults of WinFsp's options.
+const (
+	DefaultInfoTimeout = time.Second
+	DefaultThreads     = 16
+)
 
 // ErrBusy is what errors.Is finds in the error of Unmount when programs go on using
 // files of the mount.
@@ -70,13 +93,16 @@ func mount(fs fileSystem, o Options) (*Mounted, error) {
 		point: point,
 		done:  make(chan struct{}),
 	}
+	if m.host.rules.mayLackLinks {
+		m.host.links = o.WinFsp.Links || fs.HoldsLinks()
+	}
 	path, args, err := m.attach(o)
 	if err != nil {
 		return nil, errors.Join(err, point.restore())
 	}
 	server := fuse.NewFileSystemHost(m.host)
 	server.SetCapOpenTrunc(true)
-	server.SetCapReaddirPlus(readdirPlus)
+	server.SetCapReaddirPlus(m.host.rules.readdirPlus)
 	m.configure(server)
 	go m.serve(server, path, args)
 	select {
@@ -156,11 +182,49 @@ func (m *Mounted) shut() error {
 // label makes a mount's name fit for a mount option.
 func label(name string) string {
 	return strings.Map(func(r rune) rune {
-		if r == ',' || r == '\\' || r < ' ' || r == 0x7f {
+		if r == ',' || r == '\\' || r < ' ' || r == 0x7f || r == utf8.RuneError {
 			return '_'
 		}
 		return r
 	}, name)
+}
+
+// winFspArgs returns the options of WinFsp for a mount of the user with this SID.
+func winFspArgs(sid string, o Options) []string {
+	threads, timeout := cmp.Or(o.WinFsp.Threads, DefaultThreads), int64(-1)
+	if o.WinFsp.InfoTimeout >= 0 {
+		timeout = cmp.Or(o.WinFsp.InfoTimeout, DefaultInfoTimeout).Milliseconds()
+	}
+	return []string{
+		// Without these an overwrite fails with "access denied".
+		"-o", "uid=-1,gid=-1",
+		"-o", "FileSecurity=" + ownerOnly(sid),
+		"-o", "volname=" + volumeLabel(o.Name),
+		"-o", "FileSystemName=pocket",
+		"-o", fmt.Sprintf("FileInfoTimeout=%d", timeout),
+		"-o", fmt.Sprintf("ThreadCount=%d", threads),
+	}
+}
+
+// ownerOnly is the descriptor of every file: full access for the user, SYSTEM and the
+// administrators, for nobody else. OpenSSH accepts private keys with it, but not with
+// the well-known "owner rights".
+func ownerOnly(sid string) string {
+	return strings.ReplaceAll("O:SIDG:SIDD:P(A;;FA;;;SID)(A;;FA;;;SY)(A;;FA;;;BA)", "SID", sid)
+}
+
+// labelMost is how long WinFsp lets a volume's label be, in UTF-16.
+const labelMost = 32
+
+// volumeLabel is a mount's name as far as a volume can have it.
+func volumeLabel(name string) string {
+	units := 0
+	for i, r := range label(name) {
+		if units += utf16.RuneLen(r); units > labelMost {
+			return label(name)[:i]
+		}
+	}
+	return cmp.Or(label(name), "pocket")
 }
 
 // lastPatience is how long Unmount waits for callbacks that still run when nobody may

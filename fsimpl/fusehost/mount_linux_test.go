@@ -98,10 +98,6 @@ func needFUSE(t *testing.T) {
 	}
 }
 
-func testLog(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
-}
-
 // mountFake mounts fs until the test ends and returns the directory.
 func mountFake(t *testing.T, fs fileSystem) (*Mounted, string) {
 	t.Helper()
@@ -115,13 +111,6 @@ func mountFake(t *testing.T, fs fileSystem) (*Mounted, string) {
 		require.ErrorIs(t, err, os.ErrNotExist, "the mount point was made for the mount and goes with it")
 	})
 	return m, dir
-}
-
-// soon is a context that ends in a while, for what must not take long.
-func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func wait(t *testing.T, done <-chan struct{}) {

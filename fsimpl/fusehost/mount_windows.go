@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/winfsp/cgofuse/fuse"
@@ -128,43 +127,15 @@ func (p *mountPoint) restore() error {
 
 // attach returns the options of WinFsp.
 func (m *Mounted) attach(o Options) (path string, args []string, err error) {
-	descriptor, err := ownerOnly()
-	if err != nil {
-		return "", nil, err
-	}
-	return m.point.path, []string{
-		// Without these an overwrite fails with "access denied".
-		"-o", "uid=-1,gid=-1",
-		"-o", "FileSecurity=" + descriptor,
-		"-o", "volname=" + volumeLabel(o.Name),
-		"-o", "FileSystemName=pocket",
-		// A second, in milliseconds. -1 would turn the kernel's data cache on, which
-		// reports the failure of a write to nobody.
-		"-o", "FileInfoTimeout=1000",
-		"-o", "ThreadCount=16",
-	}, nil
-}
-
-// volumeLabel is a mount's name as far as NTFS shows it: 32 characters.
-func volumeLabel(name string) string {
-	r := []rune(label(name))
-	return string(r[:min(len(r), 32)])
-}
-
-// ownerOnly is the descriptor of every file: full access for the user, SYSTEM and the
-// administrators, for nobody else. OpenSSH accepts private keys with it, but not with
-// the well-known "owner rights".
-func ownerOnly() (string, error) {
 	user, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {
-		return "", fmt.Errorf("cannot tell the current user: %w", err)
+		return "", nil, fmt.Errorf("cannot tell the current user: %w", err)
 	}
-	sid := user.User.Sid.String()
-	return strings.ReplaceAll("O:SIDG:SIDD:P(A;;FA;;;SID)(A;;FA;;;SY)(A;;FA;;;BA)", "SID", sid), nil
+	return m.point.path, winFspArgs(user.User.Sid.String(), o), nil
 }
 
 func (m *Mounted) configure(server *fuse.FileSystemHost) {
-	server.SetCapCaseInsensitive(true)
+	server.SetCapCaseInsensitive(m.host.rules.foldsCase)
 	m.point.server = server
 }
 

@@ -12,7 +12,7 @@ import (
 
 // creator returns who asks for a new entry.
 func (h *host) creator() fsimpl.Owner {
-	if !contextHasOwner {
+	if !h.rules.contextHasOwner {
 		return h.owner
 	}
 	uid, gid, _ := fuse.Getcontext()
@@ -58,6 +58,9 @@ func (h *host) Symlink(target, path string) (errc int) {
 		return -fuse.EIO
 	}
 	defer h.leave("symlink", path, &errc)
+	if !h.links && h.rules.mayLackLinks {
+		return -fuse.ENOSYS // it would be shown as a file
+	}
 	parent, name, err := h.parent(path)
 	if err == nil {
 		_, err = h.fs.Symlink(parent, name, target, h.creator())
@@ -81,15 +84,15 @@ func (h *host) Unlink(path string) (errc int) {
 	}
 	n, err := h.fs.Unlink(parent, name)
 	if err != nil {
-		if alias, ok := h.aliases.find(parent, name); ok { // libfuse is done with a hidden name
+		if alias, ok := h.aliases.find(parent, name); ok && h.rules.hidesUnlinked { // libfuse is done with a hidden name
 			if !h.named(alias) {
 				h.aliases.remove(parent, name)
 			}
 			return 0
 		}
 	}
-	if err == nil && keepsOldPaths && h.handles.holds(n) {
-		h.aliases.add(parent, name, n)
+	if err == nil && h.rules.keepsOldPaths && h.handles.holds(n) {
+		h.aliases.add(parent, h.aliasName(name), n)
 	}
 	return h.errno(err)
 }
@@ -140,14 +143,14 @@ func (h *host) Rename3(oldPath, newPath string, flags uint32) (errc int) {
 		}
 	}
 	var held fsimpl.Node
-	if keepsOldPaths {
+	if h.rules.keepsOldPaths {
 		if a, err := h.fs.Lookup(oldParent, oldName); err == nil && h.handles.holds(a.Node) {
 			held = a.Node
 		}
 	}
 	err = h.fs.Rename(oldParent, oldName, newParent, newName, f)
 	if err == nil && held != 0 {
-		h.aliases.add(oldParent, oldName, held)
+		h.aliases.add(oldParent, h.aliasName(oldName), held)
 	}
 	return h.errno(err)
 }
@@ -193,8 +196,8 @@ func (h *host) named(n fsimpl.Node) bool {
 
 // Readlink returns the target of a symbolic link.
 func (h *host) Readlink(path string) (errc int, target string) {
-	if !linksExist {
-		return -fuse.ENOSYS, "" // WinFsp then stops asking about every element of a path
+	if !h.links && h.rules.mayLackLinks {
+		return -fuse.ENOSYS, ""
 	}
 	if !h.enter() {
 		return -fuse.EIO, ""
@@ -207,7 +210,7 @@ func (h *host) Readlink(path string) (errc int, target string) {
 	return h.errno(err), target
 }
 
-// Getpath returns a path in the letter case it was created with.
+// Getpath returns the path that a listing shows, in the letter case it was created with.
 func (h *host) Getpath(path string, fh uint64) (errc int, stored string) {
 	if !h.enter() {
 		return -fuse.EIO, ""

@@ -70,6 +70,11 @@ const (
 
 	MaxUploads = 256
 
+	DefaultInfoTimeout = time.Second
+	MinInfoTimeout     = time.Millisecond
+	MaxInfoTimeout     = time.Hour
+	MaxThreads         = 256
+
 	DefaultReadWait = time.Minute
 	MinReadWait     = time.Second
 	MaxReadWait     = 24 * time.Hour
@@ -118,7 +123,15 @@ type Mount struct {
 	ChunkSize int64  // bytes, from the storage
 	CacheSize int64  // bytes, from the storage; 0: what suits the disk
 	Uploads   int    // at once, from the storage; 0: as many as usual
-	Line      int    // line of the table in Config.File, from 1
+	Windows   Windows
+	Line      int // line of the table in Config.File, from 1
+}
+
+// Windows is the table [mounts.windows], which counts there alone.
+type Windows struct {
+	InfoTimeout time.Duration // how long Windows trusts what it knows of a file; negative: for ever
+	Threads     int           // that answer requests; 0: as many as usual
+	Links       bool          // symbolic links are shown and made also where there are none yet
 }
 
 // Secret is a string that does not show itself: formatting, logging and marshalling

@@ -5,7 +5,7 @@ import (
 	"unicode"
 )
 
-var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode"}
+var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode", "windows"}
 
 // maxPrefix leaves room for the rest of a key: services allow 1024 bytes in all.
 const maxPrefix = 512
@@ -35,7 +35,8 @@ func (c *checker) mounts(root *table, storages *storageSet) []Mount {
 // mount reads one [[mounts]] table; ok when it has a path, which is what a comparison with
 // others needs.
 func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
-	t.only(mountKeys, map[string]string{"backend": "[storages.NAME]", "chunk_size": "[storages.NAME]",
+	t.only(mountKeys, map[string]string{"info_timeout": "[mounts.windows]", "threads": "[mounts.windows]", "symlinks": "[mounts.windows]",
+		"backend": "[storages.NAME]", "chunk_size": "[storages.NAME]",
 		"cache_size": "[storages.NAME]", "bucket": "[storages.NAME.s3]"})
 	m.Line = t.line()
 
@@ -68,6 +69,7 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 		m.Mode = mode
 	}
 
+	m.Windows = c.windows(t)
 	m.Prefix = c.prefix(t)
 	if name, given := t.str("name"); given {
 		m.Name = name
@@ -91,6 +93,28 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 		}
 	}
 	return m, ok
+}
+
+// windows reads a [mounts.windows] table.
+func (c *checker) windows(t *table) Windows {
+	w := Windows{InfoTimeout: DefaultInfoTimeout}
+	t = t.table("windows")
+	if t == nil {
+		return w
+	}
+	t.only([]string{"info_timeout", "threads", "symlinks"}, nil)
+	if t.vals["info_timeout"] == "unlimited" {
+		w.InfoTimeout = -1
+	} else {
+		w.InfoTimeout = t.duration("info_timeout", DefaultInfoTimeout, MinInfoTimeout, MaxInfoTimeout)
+	}
+	w.Threads = t.count("threads", 1, MaxThreads)
+	if v, ok := t.vals["symlinks"]; ok {
+		if w.Links, ok = v.(bool); !ok {
+			t.wrong("symlinks", "is %s, must be true or false", kind(v))
+		}
+	}
+	return w
 }
 
 // suggest says what a mount could name instead of an unknown storage.

@@ -154,7 +154,10 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	s.log.Debug("index is read", "changes left", left.Changes, "files left", left.Files, "bytes left", left.Bytes)
 	var path string
 	if path, err = s.setAside(); err == nil {
-		s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{Path: path, Name: m.Name, Owner: owner, Log: s.log})
+		s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{
+			Path: path, Name: m.Name, Owner: owner, Log: s.log,
+			WinFsp: fusehost.WinFsp{InfoTimeout: m.Windows.InfoTimeout, Threads: m.Windows.Threads, Links: m.Windows.Links},
+		})
 		if err != nil {
 			err = errors.Join(err, s.giveBack())
 		}
