@@ -336,10 +336,9 @@ func TestWhoWaitsForTheStoreDoesNotWaitForTheAnnouncement(t *testing.T) {
 	r := &rig{t: t, store: newWatchedStore(), dir: t.TempDir(), eager: true}
 	r.start()
 	t.Cleanup(r.stop)
-	refused := errors.New("not now")
 	r.store.setFail(func(key string) error {
 		if key == "tip" {
-			return refused
+			return &objstore.Error{Op: objstore.OpPut, Key: key, Kind: objstore.ErrUnavailable}
 		}
 		return nil
 	})
