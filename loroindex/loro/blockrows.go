@@ -107,6 +107,19 @@ func (it *rowIter) next(r *row) bool {
 	return it.checkKind(r)
 }
 
+// maxPosition is where positions in texts and lists end for the official library. Whether
+// a smaller one is in the sequence only its state can tell, which is not kept here.
+const maxPosition = 1 << 30
+
+// sequencePosition reports whether an operation of a sequence says in prop where it is.
+func sequencePosition(tag byte) bool {
+	switch tag {
+	case tagLoroValue, tagStr, tagDeleteSeq, tagMarkStart, tagListMove:
+		return true
+	}
+	return false
+}
+
 // checkKind rejects operations that do not fit their container.
 func (it *rowIter) checkKind(r *row) bool {
 	b := it.b
@@ -132,6 +145,9 @@ func (it *rowIter) checkKind(r *row) bool {
 	}
 	if !known {
 		return it.fail("operation does not fit its container")
+	}
+	if sequencePosition(r.tag) && b.cids[r.cid].kind != TypeMap && (r.prop < 0 || r.prop >= maxPosition) {
+		return it.fail("sequence position out of range")
 	}
 	if r.n != 1 && (r.tag == tagRawTreeMove || b.cids[r.cid].kind == TypeMap) {
 		return it.fail("map or tree operation of length other than one")
@@ -231,13 +247,17 @@ func (it *rowIter) skip(r *row) {
 		skipNested(c, len(b.keys), 0)
 	case tagMarkStart:
 		c.byte()
-		c.uvarint()
+		if n := c.uvarint(); c.err == nil && uint64(max(r.prop, 0))+n >= maxPosition {
+			c.fail("change block: style range out of range")
+		}
 		if k := c.uvarint(); c.err == nil && k >= uint64(len(b.keys)) {
 			c.fail("change block: style key out of range")
 		}
 		skipNested(c, len(b.keys), 0)
 	case tagListMove:
-		c.uvarint()
+		if from := c.uvarint(); c.err == nil && from >= maxPosition {
+			c.fail("change block: list position out of range")
+		}
 		it.elem(c)
 	case tagListSet:
 		it.elem(c)

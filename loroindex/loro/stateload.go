@@ -112,6 +112,7 @@ type stateLoader struct {
 	s     *state
 	bud   *budget
 	over  map[string]struct{} // keys of the overlay, which hide the root's
+	under *stateLoader        // for the entries that they hide; nil before the first
 	vals  []byte
 	regs  []register
 	spans []packedEntry
@@ -147,7 +148,7 @@ func (l *stateLoader) table(t *sstable, trees, isRoot bool) error {
 				return err
 			}
 			if _, hidden := l.over[string(key)]; hidden {
-				return nil
+				return l.hidden().entry(key, val)
 			}
 		}
 		return l.entry(key, val)
@@ -167,6 +168,15 @@ func (l *stateLoader) table(t *sstable, trees, isRoot bool) error {
 		}
 	}
 	return nil
+}
+
+// hidden returns a loader for entries of the root that the overlay hides. They are
+// needed only to look further back, but must be sound, too.
+func (l *stateLoader) hidden() *stateLoader {
+	if l.under == nil {
+		l.under = &stateLoader{s: newState(), bud: l.bud}
+	}
+	return l.under
 }
 
 func (l *stateLoader) entry(key, val []byte) error {

@@ -99,7 +99,7 @@ func (r *mapReader) batches(t *sstable, next *atomic.Int64, hidden func(key []by
 			break
 		}
 		err := t.scan(from, min(from+batchBlocks, n), &r.bud, func(key, val []byte) error {
-			if !hidden(key) && !r.quick(key, val) {
+			if hidden(key) || !r.quick(key, val) {
 				r.deferred.add(key, val)
 			}
 			return nil
