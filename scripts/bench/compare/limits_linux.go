@@ -41,6 +41,35 @@ func (b *bench) makePrefix(ctx context.Context, endpoint, bucket, prefix string)
 	return err
 }
 
+// removePrefix deletes what a run has written to somebody's service. One of our own ends with it.
+func (b *bench) removePrefix(ctx context.Context, endpoint, bucket, prefix string) error {
+	if b.Endpoint == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeLimit) // also after Ctrl-C
+	defer cancel()
+	b.Say("removing " + prefix)
+	client := b.client(endpoint)
+	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("remove what was written below %s in bucket %s: %w", prefix, bucket, err)
+		}
+		_, _, err = each(ctx, len(page.Contents), limitParallel, removeLimit, func(_, i int) error {
+			_, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: page.Contents[i].Key})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("remove what was written below %s in bucket %s: %w", prefix, bucket, err)
+		}
+	}
+	return nil
+}
+
+// removeLimit bounds removePrefix.
+const removeLimit = 2 * time.Minute
+
 // measureLimits writes and reads as many bytes as the large file has, several times.
 func (b *bench) measureLimits(ctx context.Context, t *Table, latency time.Duration) (err error) {
 	b.Say(fmt.Sprintf("%v, limits: the SDK", latency))
@@ -62,6 +91,7 @@ func (b *bench) measureLimits(ctx context.Context, t *Table, latency time.Durati
 	if err := b.makePrefix(ctx, service.url, bucket, prefix); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, b.removePrefix(ctx, service.url, bucket, prefix)) }()
 	n := max(1, int(float64(largeSize)*b.Scale)/limitObject)
 	body := make([]byte, limitObject)
 	random(body)

@@ -182,6 +182,7 @@ func (b *bench) play(ctx context.Context, t *Table, p program, s scenario, laten
 		if err := b.makePrefix(ctx, service.url, m.bucket, m.prefix); err != nil {
 			return traffic, 0, err
 		}
+		defer func() { err = errors.Join(err, b.removePrefix(ctx, service.url, m.bucket, m.prefix)) }()
 	}
 	b.mu.Lock()
 	b.mounts = append(b.mounts, m)
@@ -294,6 +295,7 @@ func (s *service) close() error {
 
 // choosePrograms returns the columns, and the names of those that are not installed.
 func choosePrograms(words []string) (chosen []program, missing []string, err error) {
+	missing = []string{} // in JSON, too
 	for _, p := range programs {
 		if len(words) > 0 && !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(p.name, w) }) {
 			continue
