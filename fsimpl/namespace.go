@@ -403,6 +403,10 @@ func (fs *FS) SyncDir(n Node) error {
 	return fs.fail("fsync", n, fs.journal.Sync(fs.ctx))
 }
 
+// Persist returns when every change so far survives a power loss on this machine. It does
+// not wait for the store.
+func (fs *FS) Persist() error { return fs.fail("sync", Root, fs.journal.Sync(fs.ctx)) }
+
 // Dir is an open directory: the entries it had when it was opened or rewound, so
 // that a listing is stable while entries come and go.
 type Dir struct {

@@ -26,7 +26,7 @@ import (
 
 // mountAll is the command without a name: it mounts what the configuration says and
 // holds it until it is told to stop or nothing is mounted any more.
-func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env config.Env) int {
+func mountAll(file string, verbose, imports bool, stdin io.Reader, stderr io.Writer, env config.Env) int {
 	// Before anything is mounted: from here on no signal just ends the process.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, stopSignals()...)
@@ -83,7 +83,8 @@ func mountAll(file string, verbose bool, stdin io.Reader, stderr io.Writer, env 
 	r.tell = func(state string) { r.tellSupervisor(env, state) }
 	options := session.Options{
 		Stores: stores, DataDir: dataDir, Log: r.log,
-		Tell: func(m config.Mount, line string) { r.say("%s: %s", m.Name, line) },
+		Tell:   func(m config.Mount, line string) { r.say("%s: %s", m.Name, line) },
+		Import: imports, Taking: (&taking{out: r.out}).set,
 	}
 	r.restoreOthers(options.AsideOptions(), cfg.Mounts)
 	code := r.run(options, signals, stdin)
@@ -297,7 +298,11 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 		if starting.Err() != nil {
 			r.log.Info("stopped before it was mounted", "mount", s.Mount.Name, "error", err)
 			r.set(v, control.Ended, nil)
-			return outcome{}
+			if !errors.Is(err, session.ErrInterrupted) {
+				return outcome{}
+			}
+			r.say("%s: %v", s.Mount.Name, session.ErrInterrupted)
+			return outcome{left: true}
 		}
 		return r.failed(v, err)
 	}
@@ -306,7 +311,11 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 	}
 	r.say("mounted %s at %s", s.Mount.Name, s.Mount.Path)
 	if original := s.Original(); original != "" {
-		r.say("%s: what was at %s is kept as %s and comes back when it is unmounted", s.Mount.Name, s.Mount.Path, original)
+		hint := ""
+		if !s.TookIn() {
+			hint = "; its files come into the mount by pocket --import"
+		}
+		r.say("%s: what was at %s is kept as %s and comes back when it is unmounted%s", s.Mount.Name, s.Mount.Path, original, hint)
 	}
 	r.set(v, control.Mounted, nil)
 	r.mounted.Add(1)
@@ -322,7 +331,7 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 	r.setEnding(s, false)
 	if err == nil {
 		r.set(v, control.Ended, nil)
-		return outcome{}
+		return outcome{failed: s.Incomplete()}
 	}
 	r.sayOf(s.Mount, err)
 	var left *fsimpl.LeftError
@@ -332,7 +341,7 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 	} else {
 		r.set(v, control.Failed, err)
 	}
-	return outcome{failed: !isLeft, left: isLeft}
+	return outcome{failed: !isLeft || s.Incomplete(), left: isLeft}
 }
 
 // failed reports a mount that could not be mounted.

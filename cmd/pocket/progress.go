@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/hamflx/pocket/cmd/pocket/internal/intake"
 	"github.com/hamflx/pocket/cmd/pocket/internal/session"
 	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/config"
 	"github.com/hamflx/pocket/internal/term"
 )
 
@@ -15,6 +18,38 @@ const (
 	progressAfter = time.Second
 	progressTick  = 250 * time.Millisecond
 )
+
+// taking shows how far the mounts that take files in are.
+type taking struct {
+	out *term.Progress
+
+	mu  sync.Mutex
+	now map[string]intake.Progress // by the mount's name; guarded by mu
+}
+
+// set notes how far one of them is; nothing at all means that it is at its end.
+func (t *taking) set(m config.Mount, p intake.Progress) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.now == nil {
+		t.now = make(map[string]intake.Progress)
+	}
+	if t.now[m.Name] = p; p == (intake.Progress{}) {
+		if delete(t.now, m.Name); len(t.now) == 0 {
+			t.out.Finish("")
+			return
+		}
+	}
+	var sum intake.Progress
+	for _, p := range t.now {
+		sum.Files, sum.TotalFiles = sum.Files+p.Files, sum.TotalFiles+p.TotalFiles
+		sum.Bytes, sum.TotalBytes = sum.Bytes+p.Bytes, sum.TotalBytes+p.TotalBytes
+	}
+	t.out.Set(term.State{
+		Verb: "taking in", Unit: "files", Done: sum.Files, Total: sum.TotalFiles,
+		DoneBytes: sum.Bytes, TotalBytes: sum.TotalBytes,
+	})
+}
 
 // pending is what has been shown since mounts began to end.
 type pending struct {

@@ -17,7 +17,7 @@ import (
 const usage = `pocket mounts directories whose content is kept in a bucket.
 
 Usage:
-    pocket [--config FILE] [--verbose]    mount all [[mounts]] of the configuration
+    pocket [options]                      mount all [[mounts]] of the configuration
     pocket config-s3 --bucket BUCKET      write a storage in a bucket into the
                                           configuration and keep its access key
     pocket status [--watch] [--json]      tell how the running mounts do
@@ -30,6 +30,8 @@ Options:
     --config FILE    the configuration; by default config.toml in
                      $XDG_CONFIG_HOME/hamflx/pocket (~/.config/...), on Windows
                      %APPDATA%\hamflx\pocket, else in the current directory
+    --import         take the files that are in the mounts' directories into the stores,
+                     as far as they are not there; the directories stay as they are
     -v, --verbose    log more (as POCKET_LOG=debug does); the log is pocket.log in
                      $XDG_DATA_HOME/hamflx/pocket/logs (~/.local/share/...), on Windows
                      %LOCALAPPDATA%\hamflx\pocket\logs
@@ -58,7 +60,7 @@ Example: a directory kept in the folder /mnt/nas/pocket
 
 Exit codes:
     0  all mounts ended cleanly
-    1  a mount failed, or could not end cleanly
+    1  a mount failed, could not end cleanly, or could not take all files in
     2  wrong usage or configuration; nothing was mounted
     3  stopped with changes left in the journal
 The other commands have their own: see pocket COMMAND --help.
@@ -93,6 +95,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 	flags.Usage = func() {}
 	file := flags.String("config", "", "")
 	verbose := flags.BoolP("verbose", "v", false, "")
+	imports := flags.Bool("import", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		io.WriteString(stdout, usage)
@@ -108,7 +111,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 	case flags.NArg() > 1:
 		return wrong(stderr, "%q is one argument too many", flags.Arg(1))
 	case command == "":
-		return mountAll(*file, *verbose, stdin, stderr, env)
+		return mountAll(*file, *verbose, *imports, stdin, stderr, env)
 	case command == "version":
 		fmt.Fprintln(stdout, version())
 		return exitClean

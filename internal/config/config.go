@@ -123,6 +123,7 @@ type Mount struct {
 	ChunkSize int64  // bytes, from the storage
 	CacheSize int64  // bytes, from the storage; 0: what suits the disk
 	Uploads   int    // at once, from the storage; 0: as many as usual
+	Import    bool   // an empty store takes in what is at Path
 	Windows   Windows
 	Line      int // line of the table in Config.File, from 1
 }

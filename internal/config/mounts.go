@@ -5,7 +5,7 @@ import (
 	"unicode"
 )
 
-var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode", "windows"}
+var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode", "import", "windows"}
 
 // maxPrefix leaves room for the rest of a key: services allow 1024 bytes in all.
 const maxPrefix = 512
@@ -71,6 +71,7 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 
 	m.Windows = c.windows(t)
 	m.Prefix = c.prefix(t)
+	m.Import = t.yes("import")
 	if name, given := t.str("name"); given {
 		m.Name = name
 		if problem, next := nameProblem(name); problem != "" {

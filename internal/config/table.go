@@ -209,6 +209,19 @@ func (t *table) count(key string, lo, hi int64) int {
 	return 0
 }
 
+// yes reads true or false; false where there is none.
+func (t *table) yes(key string) bool {
+	v, ok := t.vals[key]
+	if !ok {
+		return false
+	}
+	b, ok := v.(bool)
+	if !ok {
+		t.wrong(key, "is %s, must be true or false without quotes", kind(v))
+	}
+	return b
+}
+
 // table returns a table within; nil when it is absent or wrong.
 func (t *table) table(key string) *table {
 	v, ok := t.vals[key]

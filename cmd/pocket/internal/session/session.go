@@ -20,11 +20,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hamflx/pocket/cmd/pocket/internal/intake"
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/fsimpl/fusehost"
 	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/internal/aside"
 	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/control"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/objstore"
 )
@@ -37,6 +39,10 @@ type Options struct {
 
 	// Tell, if not nil, is called with lines for the user about a mount.
 	Tell func(m config.Mount, line string)
+	// Import takes in what is at a mount point, also when the store is not empty.
+	Import bool
+	// Taking, if not nil, is told how far that is.
+	Taking func(m config.Mount, p intake.Progress)
 }
 
 // Session is a mount. Start is called first, and once; when it succeeded, Stop is called,
@@ -53,8 +59,12 @@ type Session struct {
 	mounted *fusehost.Mounted
 	health  health
 	tell    func(format string, args ...any)
+	options Options
+
+	incomplete bool // not all that was at the mount point could be taken in; written by Start
 
 	mu       sync.Mutex
+	told     []control.Notice  // what status shows besides; guarded by mu
 	original *aside.Original   // what was at the mount point, moved aside; guarded by mu
 	since    time.Time         // when it was mounted; zero before; guarded by mu
 	closing  bool              // fs must not be asked any more; guarded by mu
@@ -89,10 +99,10 @@ const openFilesWait = 3 * time.Second
 // Which state directory a mount gets depends, when several show the same place, on the order
 // in which New was called for them.
 func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
-	s := &Session{Mount: m, log: o.Log.With("mount", m.Name), dataDir: o.DataDir}
+	s := &Session{Mount: m, log: o.Log.With("mount", m.Name), dataDir: o.DataDir, options: o}
 	s.tell = func(format string, args ...any) {
 		line := fmt.Sprintf(format, args...)
-		s.log.Info("told", "line", line)
+		s.log.Info("told the user", "line", line)
 		if o.Tell != nil {
 			o.Tell(m, line)
 		}
@@ -152,15 +162,25 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	}
 	left := s.fs.Progress()
 	s.log.Debug("index is read", "changes left", left.Changes, "files left", left.Files, "bytes left", left.Bytes)
+	in, err := s.beginIntake(ctx)
+	if in != nil {
+		unused = false // what was taken in is in the state directory alone
+	}
 	var path string
-	if path, err = s.setAside(); err == nil {
+	if err == nil {
+		path, err = s.setAside()
+	}
+	if in != nil {
+		err = errors.Join(err, s.endIntake(ctx, in, err == nil))
+	}
+	if err == nil {
 		s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{
 			Path: path, Name: m.Name, Owner: owner, Log: s.log,
 			WinFsp: fusehost.WinFsp{InfoTimeout: m.Windows.InfoTimeout, Threads: m.Windows.Threads, Links: m.Windows.Links},
 		})
-		if err != nil {
-			err = errors.Join(err, s.giveBack())
-		}
+	}
+	if err != nil {
+		err = errors.Join(err, s.giveBack())
 	}
 	if err == nil {
 		s.mu.Lock()

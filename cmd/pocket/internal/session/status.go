@@ -128,7 +128,7 @@ func (s *Session) Status(m *control.Mount, files int) {
 			s.kept.Pending = nil
 		}
 	}
-	now, since := s.kept, s.since
+	now, since, told := s.kept, s.since, s.told
 	s.mu.Unlock()
 
 	store := s.health.status(now.Failing, now.Err)
@@ -147,6 +147,7 @@ func (s *Session) Status(m *control.Mount, files int) {
 		Published: pointer(i.Published), Checked: pointer(i.Checked), Merged: pointer(i.Merged),
 	}
 	m.OpenFiles = now.OpenFiles
+	m.Notices = append(m.Notices, told...)
 	for _, n := range now.Notices {
 		m.Notices = append(m.Notices, control.Notice{Time: n.Time, Text: n.Text})
 	}
