@@ -4,7 +4,7 @@
 // [Store] is all that a new kind of storage has to implement. It promises
 // nothing that object stores commonly lack: no rename, no append, no
 // conditional write. What only some stores can do is an optional interface of
-// its own ([ConditionalGetter], [Stater], [Identifier]), asked for with [As].
+// its own ([ConditionalGetter], [HashedPutter], [Stater], [Identifier]), asked for with [As].
 //
 // To add a store: implement Store, answer every failure with an [Error] whose
 // Kind is one of this package's errors, and run the conformance suite
@@ -15,6 +15,7 @@ package objstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"iter"
 	"time"
 )
@@ -74,6 +75,14 @@ type ConditionalGetter interface {
 	// etag returned is for the next call; it is opaque, and it changes
 	// whenever the object's bytes do.
 	GetIfChanged(ctx context.Context, key, etag string, max int64) (body []byte, newETag string, err error)
+}
+
+// HashedPutter is implemented by stores that need the SHA-256 of what they write, and
+// would have to compute it.
+type HashedPutter interface {
+	// PutHashed is Put of a body whose SHA-256 is sum. Where it is not, the call fails or
+	// the object is written as it is: it is for callers that compare what they read.
+	PutHashed(ctx context.Context, key string, body []byte, sum [sha256.Size]byte) error
 }
 
 // Stater is implemented by stores that can describe an object without

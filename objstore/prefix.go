@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"iter"
 	"strconv"
@@ -32,7 +33,7 @@ func NormalizePrefix(prefix string) (string, error) {
 // of s. With a prefix that NormalizePrefix refuses, every call fails with
 // that error.
 //
-// It forwards ConditionalGetter, Stater and Identifier.
+// It forwards ConditionalGetter, HashedPutter, Stater and Identifier.
 func WithPrefix(s Store, prefix string) Store {
 	p, err := NormalizePrefix(prefix)
 	if err == nil && p == "" {
@@ -75,6 +76,18 @@ func (s *prefixed) Put(ctx context.Context, key string, body []byte) error {
 		return err
 	}
 	return s.inner.Put(ctx, key, body)
+}
+
+func (s *prefixed) PutHashed(ctx context.Context, key string, body []byte, sum [sha256.Size]byte) error {
+	key, err := s.key(key)
+	if err != nil {
+		return err
+	}
+	inner, ok := s.inner.(HashedPutter)
+	if !ok {
+		return missing(OpPut, key, "put by hash")
+	}
+	return inner.PutHashed(ctx, key, body, sum)
 }
 
 func (s *prefixed) Delete(ctx context.Context, key string) error {

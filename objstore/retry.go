@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"iter"
 	"math/rand/v2"
@@ -37,7 +38,7 @@ type RetryPolicy struct {
 // writes the same whole object, and List continues after the last key it
 // yielded.
 //
-// It forwards ConditionalGetter, Stater and Identifier.
+// It forwards ConditionalGetter, HashedPutter, Stater and Identifier.
 func WithRetry(s Store, policy RetryPolicy) Store {
 	if policy.MinWait <= 0 {
 		policy.MinWait = 200 * time.Millisecond
@@ -83,6 +84,18 @@ func (s *retrying) GetIfChanged(ctx context.Context, key, etag string, max int64
 func (s *retrying) Put(ctx context.Context, key string, body []byte) error {
 	for t := s.start(ctx, OpPut, key); ; {
 		if err := t.settle(s.inner.Put(ctx, key, body)); err != errAgain {
+			return err
+		}
+	}
+}
+
+func (s *retrying) PutHashed(ctx context.Context, key string, body []byte, sum [sha256.Size]byte) error {
+	inner, ok := s.inner.(HashedPutter)
+	if !ok {
+		return missing(OpPut, key, "put by hash")
+	}
+	for t := s.start(ctx, OpPut, key); ; {
+		if err := t.settle(inner.PutHashed(ctx, key, body, sum)); err != errAgain {
 			return err
 		}
 	}

@@ -107,31 +107,6 @@ func readBody(r io.Reader, size, max int64) ([]byte, error) {
 	}
 }
 
-// Put implements objstore.Store, with one PutObject: S3 takes objects of up to
-// 5 GiB that way, and makes them visible whole.
-func (s *Store) Put(ctx context.Context, key string, body []byte) error {
-	if err := objstore.CheckKey(key); err != nil {
-		return err
-	}
-	r, err := s.begin(ctx)
-	if err != nil {
-		return s.failure(ctx, nil, objstore.OpPut, key, err)
-	}
-	defer r.end()
-	send := &sendBody{request: r, data: body}
-	defer send.close()
-	out, err := s.client.PutObject(r.ctx, &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: &key, Body: send, ContentLength: aws.Int64(int64(len(body))),
-	})
-	if err == nil && aws.ToString(out.ETag) == "" {
-		err = errNotS3
-	}
-	if err != nil {
-		return s.failure(ctx, r, objstore.OpPut, key, err)
-	}
-	return nil
-}
-
 // Delete implements objstore.Store. In a bucket that keeps versions the older
 // ones stay, and the bucket's rules decide for how long.
 func (s *Store) Delete(ctx context.Context, key string) error {

@@ -21,8 +21,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -60,12 +62,12 @@ type Config struct {
 	Timeout time.Duration
 
 	// MaxConns is how many requests run at once, others wait, and how many
-	// connections are kept open. Zero means 64.
+	// connections are kept open. Zero means 96.
 	MaxConns int
 }
 
 // Store is an objstore.Store in a bucket. Beside the required methods it has
-// those of objstore.ConditionalGetter, Stater and Identifier.
+// those of objstore.ConditionalGetter, HashedPutter, Stater and Identifier.
 type Store struct {
 	client  *s3.Client
 	keys    *credentials
@@ -78,6 +80,12 @@ type Store struct {
 
 	mu       sync.Mutex
 	underWay map[*request]bool // requests that have a slot; guarded by mu
+
+	// For requests that are made without the SDK, see put.go.
+	base     *url.URL     // of the bucket; nil where only the SDK knows it
+	region   string       // to sign for
+	ahead    atomic.Int64 // the service's clock of this machine's, in nanoseconds
+	sdkUntil atomic.Int64 // no such requests before, in nanoseconds since 1970
 }
 
 // Open returns the store for cfg. It reads the SDK's shared configuration but
@@ -90,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg.Timeout = 30 * time.Second
 	}
 	if cfg.MaxConns <= 0 {
-		cfg.MaxConns = 64
+		cfg.MaxConns = 96
 	}
 	load := []func(*config.LoadOptions) error{
 		// Given, so that the loader adds the certificates of AWS_CA_BUNDLE.
@@ -132,6 +140,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		if o.Region == "" {
 			o.Region = "us-east-1"
 		}
+		s.region = o.Region
 		o.Credentials = s.keys
 		o.HTTPSignerV4 = s.keys
 		o.HTTPClient = s.http
@@ -145,6 +154,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open s3 bucket %q: %w", cfg.Bucket, err)
+	}
+	if at.endpoint != "" {
+		if s.base, err = bucketURL(at, cfg.Bucket); err != nil {
+			return nil, fmt.Errorf("open s3 bucket %q: %w", cfg.Bucket, err)
+		}
 	}
 	s.id = "s3 " + at.name() + " " + cfg.Bucket
 	return s, nil

@@ -41,7 +41,8 @@ func newTransport(from aws.HTTPClient, cfg Config) *transport {
 	base.MaxIdleConnsPerHost = cfg.MaxConns
 	base.MaxConnsPerHost = 0 // Store.slots limits them, before a request's time runs
 	base.DisableCompression = true
-	base.ReadBufferSize = 16 << 10 // a small object and its header in one read
+	base.ReadBufferSize = 16 << 10  // a small object and its header in one read
+	base.WriteBufferSize = 16 << 10 // and in one write
 	// One connection per request: many small windows beat a shared one, and a
 	// lost packet stops one transfer instead of all.
 	base.ForceAttemptHTTP2 = false
