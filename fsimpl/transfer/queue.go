@@ -18,6 +18,8 @@ import (
 const (
 	// DefaultWorkers is how many objects are uploaded at once.
 	DefaultWorkers = 32
+	// halfPlace is up to how many bytes an object takes half a place among those.
+	halfPlace = 64 << 10
 	// uploadMemory bounds the bytes of all uploads under way: 16 chunks keep a link of
 	// 1 Gbit/s and 100 ms full although a part of them waits for answers.
 	uploadMemory = 64 << 20
@@ -58,7 +60,7 @@ type Options struct {
 	Lost func(ctx context.Context, id objectid.ID)
 	// Idle, if set, is called from Publish's goroutine when nothing is left to do.
 	Idle    func(ctx context.Context)
-	Workers int  // uploads at once; 0: DefaultWorkers
+	Workers int  // uploads at once, twice as many of small objects; 0: DefaultWorkers
 	Eager   bool // publish what somebody waits for, and else after a moment, instead of gathering (sync mode)
 	Log     *slog.Logger
 }
@@ -77,7 +79,9 @@ type Change struct {
 // Queue is the way up. Its methods may be called concurrently.
 type Queue struct {
 	opts   Options
+	put    func(ctx context.Context, id objectid.ID, body []byte) error
 	memory *semaphore.Weighted
+	pause  time.Duration // streamPause
 	log    *slog.Logger
 	stop   context.CancelFunc
 	done   sync.WaitGroup
@@ -94,12 +98,14 @@ type Queue struct {
 	files   map[uint64]*operation // the newest operation with content, by file
 	nodes   map[uint64]int        // pending objects by file
 	settled map[uint64]time.Time  // when a file's content was last committed
-	running int                   // uploads under way
+	running int                   // uploads under way, in halves of a place
 	fails   int                   // failures in a row
 	resume  time.Time             // no upload or publish before this
 	urgent  int                   // callers that wait for the store
 	needs   map[*need]struct{}    // those of them that wait for an operation
 	since   time.Time             // when ops became non-empty
+	stream  int                   // changes without a pause between them
+	lastAdd time.Time             // when the newest was added
 	told    []Span                // published and not announced, oldest first
 	untold  int                   // how many operations those are
 	idle    bool                  // Idle is to be called
@@ -169,7 +175,7 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	q := &Queue{
-		opts: opts, log: opts.Log, stop: stop,
+		opts: opts, log: opts.Log, stop: stop, pause: streamPause,
 		memory:  semaphore.NewWeighted(uploadMemory),
 		changed: make(chan struct{}),
 		objects: make(map[objectid.ID]*object),
@@ -178,6 +184,16 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 		nodes:   make(map[uint64]int),
 		settled: make(map[uint64]time.Time),
 		needs:   make(map[*need]struct{}),
+	}
+	q.put = func(ctx context.Context, id objectid.ID, body []byte) error {
+		return opts.Store.Put(ctx, id.Key(), body)
+	}
+	if s, ok := opts.Store.(objstore.Store); ok {
+		if hashed, ok := objstore.As[objstore.HashedPutter](s); ok {
+			q.put = func(ctx context.Context, id objectid.ID, body []byte) error {
+				return hashed.PutHashed(ctx, id.Key(), body, id)
+			}
+		}
 	}
 	q.restore(restored, uploads)
 	opts.Outage.notify(q.reachable)
@@ -255,10 +271,11 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 	defer q.mu.Unlock()
 	op := &operation{peer: e.Peer, start: e.Start, end: e.End, node: c.Node}
 	q.append(op)
+	now := op.since
+	q.streamed(now)
 	var after time.Time
 	if c.Replaces {
 		if len(c.Objects) > 0 {
-			now := time.Now()
 			if last := q.settled[c.Node]; !q.opts.Eager && q.urgent == 0 && now.Sub(last) < settle {
 				after = now.Add(settle)
 			}
@@ -292,7 +309,10 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 		q.files[c.Node] = op
 	}
 	ticket := q.opts.Journal.Enqueue(e)
-	q.broadcast()
+	// The loops wake by themselves when they hold back.
+	if q.urgent > 0 || len(q.ops) == 1 || len(op.wants) > 0 && q.running < 2*q.opts.Workers && q.calm(now).IsZero() {
+		q.broadcast()
+	}
 	return ticket
 }
 

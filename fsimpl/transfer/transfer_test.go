@@ -212,16 +212,17 @@ func TestOperationsArePublishedInOrderAfterWhatTheyName(t *testing.T) {
 func TestContentReplacedBeforeItsUploadIsNotUploaded(t *testing.T) {
 	r := newRig(t)
 	r.store.hold = make(chan struct{})
-	// As many uploads as there are workers keep all of them busy.
-	for i := range int32(DefaultWorkers) {
+	// As many small uploads as run at once keep all places busy.
+	const busy = 2 * DefaultWorkers
+	for i := range int32(busy) {
 		r.write(i, uint64(1000+i), fmt.Sprint("busy ", i))
 	}
 	var versions []objectid.ID
 	for i := range int32(10) {
-		versions = append(versions, r.write(DefaultWorkers+i, 7, fmt.Sprint("version ", i)))
+		versions = append(versions, r.write(busy+i, 7, fmt.Sprint("version ", i)))
 	}
-	deleted := r.write(DefaultWorkers+10, 8, "deleted soon")
-	require.NoError(t, r.queue.Add(journal.Entry{Peer: 1, Start: DefaultWorkers + 11, End: DefaultWorkers + 12, Update: []byte{1}},
+	deleted := r.write(busy+10, 8, "deleted soon")
+	require.NoError(t, r.queue.Add(journal.Entry{Peer: 1, Start: busy + 11, End: busy + 12, Update: []byte{1}},
 		Change{Node: 8, Replaces: true}).Wait())
 	close(r.store.hold)
 	r.drain()
@@ -390,4 +391,24 @@ func TestOutageIsSharedByUploadsAndReads(t *testing.T) {
 	r.store.setFail(nil)
 	<-changed
 	require.True(t, r.queue.Progress().Failing.IsZero())
+}
+
+func TestUploadsHoldBackWhileChangesStreamInAndNotForEver(t *testing.T) {
+	r := newRig(t)
+	r.queue.mu.Lock()
+	r.queue.pause = time.Minute // however slow this machine is
+	r.queue.mu.Unlock()
+	n := int32(0)
+	stream := func(until func() bool) {
+		for !until() {
+			r.write(n, uint64(n), fmt.Sprint("content ", n))
+			n++
+		}
+	}
+	r.store.hold = make(chan struct{}) // no upload ends
+	stream(func() bool { return n >= 4*DefaultWorkers })
+	require.LessOrEqual(t, len(r.store.putKeys()), streamFrom+2*beside(), "a stream of changes has the processor")
+	stream(func() bool { return len(r.store.putKeys()) >= 2*DefaultWorkers })
+	close(r.store.hold)
+	r.drain()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -51,10 +52,14 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 		// While the store fails, fewer and fewer uploads probe it, and while nobody is
 		// answered, a single one.
 		allowed := max(1, q.opts.Workers>>min(q.fails, 10))
-		if q.opts.Outage.failing() {
+		calm := q.calm(now)
+		switch {
+		case q.opts.Outage.failing():
 			allowed = 1
+		case !calm.IsZero():
+			allowed = min(allowed, beside())
 		}
-		if !now.Before(q.resume) && q.running < allowed {
+		if !now.Before(q.resume) && q.running < 2*allowed {
 			for len(q.delayed) > 0 && !now.Before(q.delayed[0].after) {
 				q.waiting = append(q.waiting, q.delayed[0])
 				q.delayed = q.delayed[1:]
@@ -65,17 +70,60 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 			}
 			if o != nil {
 				o.uploading = true
-				q.running++
+				q.running += o.halves()
 				return o, nil
 			}
 			until = time.Time{}
 			if len(q.delayed) > 0 {
 				until = q.delayed[0].after
 			}
+		} else if until.IsZero() {
+			until = calm
 		}
 		q.sleep(ctx, until)
 	}
 	return nil, errStopped
+}
+
+// A program that makes many files at once, as unpacking an archive does, needs the
+// processor for that: an upload costs more of it than the file did. So uploads hold back while
+// changes stream in, and begin in earnest when that ends, or has gone on for long.
+const (
+	streamPause = 20 * time.Millisecond // without a change: the stream has ended
+	streamFrom  = 16                    // so many changes without a pause are a stream
+	streamMost  = 3 * time.Second       // an object waits no longer than this for the end
+)
+
+// beside returns how many uploads run beside a stream of changes.
+func beside() int { return max(4, 8*(runtime.GOMAXPROCS(0)-2)) }
+
+// halves is how much of the places for uploads one takes: what is small waits for answers
+// more than it sends, so that two of them share a place.
+func (o *object) halves() int {
+	if o.size <= halfPlace {
+		return 1
+	}
+	return 2
+}
+
+// streamed notes a change. Called with mu held.
+func (q *Queue) streamed(now time.Time) {
+	if now.Sub(q.lastAdd) >= q.pause {
+		q.stream = 0
+	}
+	q.stream++
+	q.lastAdd = now
+}
+
+// calm returns when the stream of changes that uploads hold back for will have ended if
+// nothing follows: the zero time when they need not hold back. Called with mu held.
+func (q *Queue) calm(now time.Time) time.Time {
+	end := q.lastAdd.Add(q.pause)
+	if q.stream < streamFrom || q.urgent > 0 || q.opts.Eager || !now.Before(end) ||
+		len(q.waiting) > 0 && now.Sub(q.waiting[0].since) > streamMost {
+		return time.Time{}
+	}
+	return end
 }
 
 // pop takes the first object of a list that is still wanted, or returns nil.
@@ -109,8 +157,12 @@ func (q *Queue) upload(ctx context.Context, o *object) error {
 		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has %d of its %d bytes: %w", n, o.size, err))
 	}
 	done := q.opts.Outage.Ask(o.id.Key())
-	err := q.opts.Store.Put(ctx, o.id.Key(), body)
+	err := q.put(ctx, o.id, body)
 	done(err)
+	if err != nil && ctx.Err() == nil && objectid.Of(body) != o.id {
+		// A store that compares refuses it for ever.
+		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has other bytes: %w", err))
+	}
 	return err
 }
 
@@ -143,7 +195,7 @@ func (q *Queue) finish(o *object, err error) {
 	defer q.mu.Unlock()
 	defer q.broadcast()
 	o.uploading = false
-	q.running--
+	q.running -= o.halves()
 	switch {
 	case err == nil:
 		if len(q.recent) > recentMost {
