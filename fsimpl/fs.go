@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hamflx/pocket/fsimpl/staging"
@@ -128,6 +129,7 @@ type FS struct {
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
 	marks marks // has its own lock
+	told  atomic.Pointer[func([]Merged)]
 	left  leftFiles
 
 	snapMu  sync.Mutex

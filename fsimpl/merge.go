@@ -70,6 +70,7 @@ func (fs *FS) tipChanged(ctx context.Context, seen *string) (bool, error) {
 // pull merges what the store has and this machine does not know.
 func (fs *FS) pull(ctx context.Context) error {
 	changes, err := fs.index.Pull(ctx, fs.bucket, fs.bucket.local)
+	fs.notify(changes.Nodes) // also of what came before an error
 	if err != nil {
 		return err
 	}
@@ -96,6 +97,9 @@ func (fs *FS) keepLosers(changes loroindex.Changes) error {
 		if err != nil && !errors.Is(err, loroindex.ErrInvalid) { // ErrInvalid: it is in sight again already
 			errs = append(errs, fs.fail("bring back", orphan.Node, err))
 		}
+		if err == nil {
+			fs.appeared(orphan.Node)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -103,6 +107,7 @@ func (fs *FS) keepLosers(changes loroindex.Changes) error {
 // keepCopy puts a content that lost beside the file that has the winner's.
 func (fs *FS) keepCopy(lost loroindex.Lost) error {
 	var kept string
+	var copied Node
 	err := fs.update(func(tx *loroindex.Tx) error {
 		e, err := tx.Stat(lost.Node)
 		if err != nil {
@@ -111,15 +116,15 @@ func (fs *FS) keepCopy(lost loroindex.Lost) error {
 		if e.Removed || e.Kind != loroindex.File {
 			return nil
 		}
-		for n := 1; ; n++ {
-			name := loroindex.ConflictName(e.Name, fs.opts.Device, lost.Time, n)
+		for nth := 1; ; nth++ {
+			name := loroindex.ConflictName(e.Name, fs.opts.Device, lost.Time, nth)
 			info := e.Info
 			info.Changed = 0
-			_, err := tx.Create(e.Parent, name, info, lost.Content)
+			n, err := tx.Create(e.Parent, name, info, lost.Content)
 			if !errors.Is(err, loroindex.ErrExist) {
 				if err == nil {
 					fs.log.Info("kept a conflict copy", "name", name, "winner", lost.Winner)
-					kept = name
+					kept, copied = name, n
 				}
 				return err
 			}
@@ -130,6 +135,9 @@ func (fs *FS) keepCopy(lost loroindex.Lost) error {
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("its content is %s: %w", lost.Content.Object.Key(), err)
+	}
+	if kept != "" {
+		fs.appeared(copied)
 	}
 	if path, err := fs.index.Path(lost.Node); err == nil && kept != "" {
 		fs.marks.tell(fs.opts.Now(), fmt.Sprintf("/%s was written on two machines at once: it has what %s wrote, and what was written here is beside it as %s", path, lost.Winner, kept))

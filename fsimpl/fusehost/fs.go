@@ -29,6 +29,7 @@ type fileSystem interface {
 
 	Statfs() fsimpl.Statfs
 	SyncDir(n fsimpl.Node) error
+	OnMerge(tell func([]fsimpl.Merged))
 
 	open(n fsimpl.Node, flags fsimpl.OpenFlags) (openFile, error)
 	create(parent fsimpl.Node, name string, mode uint32, owner fsimpl.Owner, flags fsimpl.OpenFlags) (openFile, error)

@@ -28,6 +28,7 @@ type host struct {
 	gate    *gate
 
 	onInit     func()        // called by Init; may be nil
+	onDestroy  func()        // called by Destroy; may be nil
 	started    chan struct{} // closed by Init
 	wasStarted atomic.Bool
 }
@@ -52,6 +53,13 @@ func (h *host) Init() {
 	}
 	if !h.wasStarted.Swap(true) {
 		close(h.started)
+	}
+}
+
+// Destroy is called after the last operation.
+func (h *host) Destroy() {
+	if h.onDestroy != nil {
+		h.onDestroy()
 	}
 }
 

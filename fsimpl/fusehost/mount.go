@@ -63,10 +63,11 @@ var ErrRunning = errors.New("an operation does not end")
 
 // Mounted is a mount. Its methods may be called concurrently.
 type Mounted struct {
-	host  *host
-	point *mountPoint
-	done  chan struct{}
-	err   error // why it ended, if not by an unmount; written before done is closed
+	host     *host
+	point    *mountPoint
+	notifier *notifier // nil where the system is not told of changes
+	done     chan struct{}
+	err      error // why it ended, if not by an unmount; written before done is closed
 
 	unmountMu sync.Mutex // serialises Unmount
 	shutDown  bool       // the host is shut; guarded by unmountMu
@@ -104,6 +105,11 @@ func mount(fs fileSystem, o Options) (*Mounted, error) {
 	server.SetCapOpenTrunc(true)
 	server.SetCapReaddirPlus(m.host.rules.readdirPlus)
 	m.configure(server)
+	if m.host.rules.notified {
+		m.notifier = startNotifier(server.Notify)
+		m.host.onDestroy = m.notifier.stop // cgofuse must not be asked any more
+		fs.OnMerge(m.notifier.add)
+	}
 	go m.serve(server, path, args)
 	select {
 	case <-m.host.started:
@@ -133,6 +139,7 @@ func (m *Mounted) serve(server *fuse.FileSystemHost, path string, args []string)
 	if err != nil {
 		err = fmt.Errorf("mount %s: %w", m.point.path, err)
 	}
+	m.notifier.stop()
 	m.detached()
 	m.err = errors.Join(err, m.point.restore())
 }

@@ -185,6 +185,7 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 		return m.err
 	default:
 	}
+	m.notifier.stop()
 	m.point.server.Unmount()
 	select {
 	case <-m.done:

@@ -34,6 +34,9 @@ type rules struct {
 	readdirPlus bool
 	// readdirWhole: a listing is fetched in one call, not in parts by offsets.
 	readdirWhole bool
+	// notified: the system can be told of changes that no program of this machine made. On others it looks
+	// again after a second.
+	notified bool
 	// earliest is the first time that can be set, in microseconds since 1970.
 	earliest int64
 }
@@ -52,6 +55,7 @@ var windowsRules = rules{
 	attributesBind: true,
 	readdirPlus:    true,
 	readdirWhole:   true,
+	notified:       true,
 	// 1601-01-02. Windows programs set times near its zero, 1601-01-01, to say "leave as it is".
 	earliest: -11644387200_000000,
 }
