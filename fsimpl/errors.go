@@ -30,6 +30,7 @@ const (
 	BadHandle                // EBADF: the handle was opened for something else
 	NotPermitted             // EPERM
 	ReadOnly                 // EROFS: the index takes no changes
+	CrossDevice              // EXDEV: it cannot be moved there, only copied
 )
 
 var kindTexts = [...]string{
@@ -38,6 +39,7 @@ var kindTexts = [...]string{
 	Invalid: "invalid argument", BadName: "invalid name", NameTooLong: "name too long",
 	NoSpace: "no space left on this machine", TooLarge: "file too large", BadHandle: "bad handle",
 	NotPermitted: "operation not permitted", ReadOnly: "read-only file system",
+	CrossDevice: "cannot be moved between what stays on this machine and what does not",
 }
 
 // String returns the kind in words.

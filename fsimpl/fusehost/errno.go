@@ -23,6 +23,7 @@ var errnos = [...]int{
 	fsimpl.BadHandle:    fuse.EBADF,
 	fsimpl.NotPermitted: fuse.EPERM,
 	fsimpl.ReadOnly:     fuse.EROFS,
+	fsimpl.CrossDevice:  fuse.EXDEV,
 }
 
 // errnoOf returns the error number for err, 0 for nil.

@@ -367,6 +367,8 @@ func (f *fake) Statfs() fsimpl.Statfs {
 	return fsimpl.Statfs{BlockSize: 4096, Blocks: 1 << 30, Free: 1 << 29, Files: 1 << 20, FreeFiles: 1 << 19, NameMax: 255}
 }
 
+func (f *fake) IsHere(fsimpl.Node) bool { return true }
+
 func (f *fake) OnMerge(func([]fsimpl.Merged)) {}
 
 func (f *fake) SyncDir(fsimpl.Node) error { return f.changed("syncdir") }

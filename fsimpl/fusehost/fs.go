@@ -29,6 +29,7 @@ type fileSystem interface {
 
 	Statfs() fsimpl.Statfs
 	SyncDir(n fsimpl.Node) error
+	IsHere(n fsimpl.Node) bool
 	OnMerge(tell func([]fsimpl.Merged))
 
 	open(n fsimpl.Node, flags fsimpl.OpenFlags) (openFile, error)

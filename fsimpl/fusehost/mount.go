@@ -27,6 +27,7 @@ type Options struct {
 	AllowOther bool
 
 	WinFsp WinFsp
+	Local  Local
 
 	Log *slog.Logger
 }
@@ -79,7 +80,22 @@ type Mounted struct {
 //
 // The mount lasts until Unmount, or until somebody unmounts it from outside; fs may be
 // closed after Done or after Unmount returned.
-func Mount(fs *fsimpl.FS, o Options) (*Mounted, error) { return mount(opened{fs}, o) }
+func Mount(fs *fsimpl.FS, o Options) (*Mounted, error) {
+	if len(o.Local.Names) == 0 {
+		return mount(opened{fs}, o)
+	}
+	l, err := newLayered(opened{fs}, o.Local.Names, func() (fileSystem, error) {
+		local, err := o.Local.Open()
+		if err != nil {
+			return nil, err
+		}
+		return opened{local}, nil
+	}, o.Local.Exists)
+	if err != nil {
+		return nil, err
+	}
+	return mount(l, o)
+}
 
 func mount(fs fileSystem, o Options) (*Mounted, error) {
 	if err := Check(); err != nil {

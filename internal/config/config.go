@@ -74,6 +74,7 @@ const (
 	MinInfoTimeout     = time.Millisecond
 	MaxInfoTimeout     = time.Hour
 	MaxThreads         = 256
+	maxLocalNames      = 1000
 
 	DefaultReadWait = time.Minute
 	MinReadWait     = time.Second
@@ -125,7 +126,10 @@ type Mount struct {
 	Uploads   int    // at once, from the storage; 0: as many as usual
 	Import    bool   // an empty store takes in what is at Path
 	Windows   Windows
-	Line      int // line of the table in Config.File, from 1
+	// LocalNames are names, with * and ? as in a shell, of what stays on this machine; nil:
+	// those of the system it runs on.
+	LocalNames []string
+	Line       int // line of the table in Config.File, from 1
 }
 
 // Windows is the table [mounts.windows], which counts there alone.

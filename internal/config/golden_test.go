@@ -81,6 +81,9 @@ func outcome(name string, text []byte) string {
 		fmt.Fprintf(&b, "mount %q on %s, prefix %q, mode %s, chunks %s, cache %s, uploads %d, line %d\n", m.Name, m.Path, m.Prefix, m.Mode,
 			formatSize(m.ChunkSize), formatSize(m.CacheSize), m.Uploads, m.Line)
 		fmt.Fprintf(&b, "  storage %+v\n", m.Storage)
+		if m.LocalNames != nil {
+			fmt.Fprintf(&b, "  local names %q\n", m.LocalNames)
+		}
 		if m.Windows != (Windows{InfoTimeout: DefaultInfoTimeout}) {
 			fmt.Fprintf(&b, "  windows %+v\n", m.Windows)
 		}

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"fmt"
+	"path"
 	"strings"
 	"unicode"
 )
 
-var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode", "import", "windows"}
+var mountKeys = []string{"name", "mount_path", "storage", "prefix", "mode", "import", "local_names", "windows"}
 
 // maxPrefix leaves room for the rest of a key: services allow 1024 bytes in all.
 const maxPrefix = 512
@@ -70,6 +72,7 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 	}
 
 	m.Windows = c.windows(t)
+	m.LocalNames = t.patterns("local_names")
 	m.Prefix = c.prefix(t)
 	m.Import = t.yes("import")
 	if name, given := t.str("name"); given {
@@ -116,6 +119,36 @@ func (c *checker) windows(t *table) Windows {
 		}
 	}
 	return w
+}
+
+// patterns returns a list of names, each with * and ? as in a shell; nil where there is none, which is
+// another thing than an empty one.
+func (t *table) patterns(key string) []string {
+	v, ok := t.vals[key]
+	if !ok {
+		return nil
+	}
+	list, ok := v.([]any)
+	if !ok || len(list) > maxLocalNames {
+		t.wrong(key, "is %s, must be a list of at most %d names: write %s = [\"desktop.ini\"], or [] for none", kind(v), maxLocalNames, key)
+		return nil
+	}
+	names := make([]string, 0, len(list))
+	for _, e := range list {
+		name, _ := e.(string)
+		_, err := path.Match(name, "x")
+		switch {
+		case name == "" || strings.ContainsAny(name, `/\`) || err != nil:
+			t.wrong(key, "%v is not the name of a file: write names without a path, as in \"desktop.ini\" or \"._*\"", show(fmt.Sprint(e)))
+		case strings.Trim(name, "*?") == "":
+			t.wrong(key, "%q would keep everything on this machine: name what is to stay, as in \"desktop.ini\"", name)
+		default:
+			names = append(names, name)
+			continue
+		}
+		return nil
+	}
+	return names
 }
 
 // suggest says what a mount could name instead of an unknown storage.

@@ -56,6 +56,7 @@ type Session struct {
 	stateID string // empty: the state is temporary
 	state   *statedir.Dir
 	fs      *fsimpl.FS
+	local   local
 	mounted *fusehost.Mounted
 	health  health
 	tell    func(format string, args ...any)
@@ -177,6 +178,7 @@ func (s *Session) Start(ctx context.Context) (err error) {
 		s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{
 			Path: path, Name: m.Name, Owner: owner, Log: s.log,
 			WinFsp: fusehost.WinFsp{InfoTimeout: m.Windows.InfoTimeout, Threads: m.Windows.Threads, Links: m.Windows.Links},
+			Local:  s.localOptions(owner),
 		})
 	}
 	if err != nil {
@@ -193,6 +195,7 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	var kept *fsimpl.LeftError
+	err = errors.Join(err, s.closeLocal(ended))
 	if closed := s.fs.Close(ended, nil); closed != nil && !errors.As(closed, &kept) {
 		err = errors.Join(err, closed)
 	}
@@ -293,7 +296,7 @@ func (s *Session) Stop(ctx context.Context) error {
 		s.last = p
 		s.mu.Unlock()
 	})
-	err := errors.Join(unmounted, returned, closed, s.state.Close())
+	err := errors.Join(unmounted, returned, closed, s.closeLocal(ctx), s.state.Close())
 	if err != nil {
 		s.log.Warn("ended", "error", err)
 	} else {
