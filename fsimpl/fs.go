@@ -362,7 +362,10 @@ func (fs *FS) putHistory(section []byte) (io.ReaderAt, error) {
 func (fs *FS) dropHistory() error {
 	var errs []error
 	for _, f := range fs.history {
-		errs = append(errs, f.Close(), os.Remove(f.Name()))
+		errs = append(errs, f.Close())
+		if err := os.Remove(f.Name()); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	fs.history = nil
 	return errors.Join(errs...)
