@@ -248,3 +248,45 @@ func TestDamageThatAStateHidesIsFound(t *testing.T) {
 		require.Empty(t, e.Version())
 	}
 }
+
+// Every change of a peer depends on all of its earlier ones. One that does not would
+// get a Lamport time that its block cannot hold.
+func TestAChangeThatDoesNotDependOnItsPeersEarlierOnesIsRefused(t *testing.T) {
+	two := func(self bool, deps ...ID) []byte {
+		w := newBlockWriter(3, 0)
+		for i, c := range []outChange{{n: 5}, {n: 1, lam: 5, self: self, deps: deps, ts: 1}} {
+			w.change(c)
+			for range c.n {
+				w.setTo(w.cid(RootID("m", TypeMap)), w.key("k"), []byte{nestedNull, nestedTrue}[i])
+			}
+		}
+		return w.finish()
+	}
+	for name, bad := range map[string][][]byte{
+		"in one block":           {updatesOf(two(false))},
+		"in two blocks":          {updatesOf(blockOf(3, 0, 5, 0, false), blockOf(3, 5, 1, 5, false, ID{4, 0}), blockOf(4, 0, 1, 0, false))},
+		"in two imports":         {updatesOf(blockOf(3, 0, 5, 0, false)), updatesOf(blockOf(3, 5, 1, 5, false, ID{4, 0}), blockOf(4, 0, 1, 0, false))},
+		"of one that waited":     {updatesOf(blockOf(3, 5, 1, 5, false, ID{4, 0})), updatesOf(blockOf(3, 0, 5, 0, false), blockOf(4, 0, 1, 0, false))},
+		"after another's change": {updatesOf(blockOf(4, 0, 1, 0, false)), updatesOf(two(false, ID{4, 0}))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := NewDoc(1)
+			for _, b := range bad[:len(bad)-1] {
+				_, err := d.Import(b)
+				require.NoError(t, err)
+			}
+			version, pending := d.Version(), d.Pending()
+			_, err := d.Import(bad[len(bad)-1])
+			require.ErrorIs(t, err, ErrInvalid)
+			require.Equal(t, version, d.Version())
+			require.Equal(t, pending, d.Pending())
+			require.NoError(t, d.Verify())
+		})
+	}
+	// By way of another's change is fine.
+	d := load(t, updatesOf(blockOf(3, 0, 5, 0, false), blockOf(4, 0, 1, 5, false, ID{3, 4}), blockOf(3, 5, 1, 6, false, ID{4, 0})))
+	require.NoError(t, d.Verify())
+	same(t, d, load(t, must(d.ExportSnapshot())))
+	_, err := NewDoc(1).Import(updatesOf(two(true)))
+	require.NoError(t, err)
+}

@@ -410,6 +410,16 @@ func (in *importer) accept(c incoming) (missing *ID, peer uint32, err error) {
 		}
 		lam = max(lam, uint64(l)+1)
 	}
+	if end > 0 && !d.h.start.Includes(ID{id, end - 1}) {
+		// Whatever a peer does depends on all it did before. A block could not hold
+		// operations that do not.
+		switch before, err := in.lamport(p, end-1); {
+		case err != nil:
+			return nil, p, err
+		case lam <= uint64(before):
+			return nil, p, invalidf("change %v does not depend on what its peer did before", ID{id, c.from})
+		}
+	}
 	if lam+uint64(ch.end-c.from) > 1<<32-1 {
 		return nil, p, ErrLimit
 	}
