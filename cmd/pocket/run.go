@@ -20,6 +20,9 @@ Usage:
     pocket [options]                      mount all [[mounts]] of the configuration
     pocket config-s3 --bucket BUCKET      write a storage in a bucket into the
                                           configuration and keep its access key
+    pocket install                        start pocket now, without a window, and with
+                                          every login
+    pocket uninstall                      undo that
     pocket status [--watch] [--json]      tell how the running mounts do
     pocket wait [--timeout TIME]          wait until all that is pending is in the store
     pocket stop [--timeout TIME]          upload, unmount and end what is running
@@ -77,9 +80,11 @@ const (
 // commands are those with options of their own.
 var commands = map[string]func(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.Env) int{
 	"config-s3": configS3,
+	"install":   install,
 	"restore":   restore,
 	"status":    status,
 	"stop":      stop,
+	"uninstall": uninstall,
 	"wait":      wait,
 }
 
@@ -111,6 +116,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 	case flags.NArg() > 1:
 		return wrong(stderr, "%q is one argument too many", flags.Arg(1))
 	case command == "":
+		if leaveConsole(args) {
+			return exitClean
+		}
 		return mountAll(*file, *verbose, *imports, stdin, stderr, env)
 	case command == "version":
 		fmt.Fprintln(stdout, version())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/hamflx/pocket/internal/autostart"
 	"github.com/hamflx/pocket/internal/config"
 )
 
@@ -18,6 +20,18 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
+		Condition: func(cond string) (bool, error) {
+			if cond != "installed" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			// Windows has one place for this, whatever the environment.
+			site, err := autostart.Open()
+			if err != nil {
+				return false, err
+			}
+			_, ok, err := site.Entry.Load()
+			return ok, err
+		},
 		Setup: func(e *testscript.Env) error {
 			// One place for the platform's directories on every system.
 			for _, name := range []string{"HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME"} {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/hamflx/pocket/internal/config"
@@ -21,6 +22,7 @@ Options:
     --timeout TIME   upload for at most that (30s, 5m) and leave the rest in the journal
                      on this machine; the next start uploads it
     --config FILE    only the process with this configuration
+    --pid NUMBER     only this process
     -h, --help       print this text
 
 It returns when the processes have ended. Ctrl-C ends the waiting; they go on.
@@ -42,6 +44,7 @@ Exit codes:
 func stop(args []string, _ io.Reader, stdout, stderr io.Writer, env config.Env) int {
 	a := newAsker("stop", stdout, stderr, env)
 	timeout := a.flags.Duration("timeout", 0, "")
+	pid := a.flags.Int("pid", 0, "")
 	if code := a.parse(args, usageStop); code >= 0 {
 		return code
 	}
@@ -53,6 +56,9 @@ func stop(args []string, _ io.Reader, stdout, stderr io.Writer, env config.Env) 
 	unasked := a.find(ctx)
 	if unasked != nil {
 		a.sayEach(unasked)
+	}
+	if a.flags.Changed("pid") {
+		a.running = slices.DeleteFunc(a.running, func(p *control.Process) bool { return p.PID != *pid })
 	}
 	if len(a.running) == 0 {
 		if unasked != nil {

@@ -1,0 +1,565 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hamflx/pocket/fsimpl/fusehost"
+	"github.com/hamflx/pocket/internal/autostart"
+	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/control"
+	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/internal/term"
+)
+
+const usageInstall = `pocket install copies pocket to its place, starts it now, and with every login.
+
+Usage:
+    pocket install [options]
+
+Options:
+    --config FILE    what it is to mount; by default the configuration pocket reads
+    --no-start       do not start it now
+    --timeout TIME   what runs already, and is replaced, may upload for at most that
+                     (default 1m); the rest is left in the journal and uploaded later
+    --dry-run        say what would be done, and do nothing
+    -h, --help       print this text
+
+           programs                            started by
+Windows    %LOCALAPPDATA%\hamflx\pocket\bin    HKCU\...\CurrentVersion\Run, value Pocket
+Linux      ~/.local/bin                        systemd, ~/.config/systemd/user/pocket.service
+macOS      ~/.local/bin                        launchd, ~/Library/LaunchAgents
+
+pocket-creds and pocket-index are copied too when they lie beside pocket. It runs without
+a window and writes to its log only. Installing again, or a newer version, replaces what is
+there: a pocket that is installed, or runs with the same configuration, is stopped as by
+pocket stop. When a step fails, what was there before is put back and started again.
+
+Example:
+    $ pocket install
+    installed  /home/me/.local/bin/pocket
+    autostart  /home/me/.config/systemd/user/pocket.service
+    started    pid 4711
+    mounted    notes at /home/me/notes
+
+Exit codes:
+    0  done, and all is mounted that was started
+    1  failed; what was there before is as it was
+    2  wrong usage or configuration; nothing was changed
+    3  installed and started, but a mount has failed, or is not there yet
+`
+
+const usageUninstall = `pocket uninstall undoes pocket install.
+
+Usage:
+    pocket uninstall [options]
+
+Options:
+    --timeout TIME   upload for at most that (default 1m) and leave the rest in the journal
+    --dry-run        say what would be done, and do nothing
+    -h, --help       print this text
+
+It is not started with the next login any more, what runs is stopped as by pocket stop, and
+the programs are removed. The configuration, access keys, journal and cache stay; it says
+where they are. A program that is running, as pocket uninstall itself may be on Windows,
+is moved to the directory for temporary files.
+
+Example:
+    $ pocket uninstall
+    removed    /home/me/.config/systemd/user/pocket.service
+    stopped    pid 4711
+    removed    /home/me/.local/bin/pocket
+    kept       /home/me/.config/hamflx/pocket
+    kept       /home/me/.local/share/hamflx/pocket
+
+Exit codes:
+    0  done, or nothing was installed
+    1  failed: the line says what is left
+    2  wrong usage
+    4  done, with changes left in the journal on this machine
+`
+
+// Exit codes of install; usageInstall documents them.
+const exitNotAll = 3
+
+const (
+	// uploadWait is how long what is replaced may upload unless --timeout says otherwise.
+	uploadWait = time.Minute
+	// endGrace is how long a process may take beyond that to unmount and end.
+	endGrace = 30 * time.Second
+	// mountWait is how long install waits for the mounts of what it has started.
+	mountWait = 30 * time.Second
+	// lookAgain is how often it looks.
+	lookAgain = 100 * time.Millisecond
+)
+
+// installer is pocket install or pocket uninstall.
+type installer struct {
+	*asker
+	site    *autostart.Site
+	dataDir string
+	timeout time.Duration
+	dryRun  bool
+	left    bool // changes are left in a journal
+}
+
+func newInstaller(name string, stdout, stderr io.Writer, env config.Env) *installer {
+	i := &installer{asker: newAsker(name, stdout, stderr, env)}
+	i.flags.DurationVar(&i.timeout, "timeout", uploadWait, "")
+	i.flags.BoolVar(&i.dryRun, "dry-run", false, "")
+	return i
+}
+
+// open finds out where things are.
+func (i *installer) open() (err error) {
+	if i.site, err = autostart.Open(); err == nil {
+		i.dataDir, err = statedir.DataDir()
+	}
+	return err
+}
+
+// did writes a line about what was done, or would be.
+func (i *installer) did(what, format string, args ...any) {
+	if i.dryRun {
+		what = "would be " + what
+		fmt.Fprintf(i.stdout, "%-19s  %s\n", what, term.Printable(fmt.Sprintf(format, args...)))
+		return
+	}
+	fmt.Fprintf(i.stdout, "%-9s  %s\n", what, term.Printable(fmt.Sprintf(format, args...)))
+}
+
+// install is the command of that name.
+func install(args []string, _ io.Reader, stdout, stderr io.Writer, env config.Env) int {
+	i := newInstaller("install", stdout, stderr, env)
+	noStart := i.flags.Bool("no-start", false, "")
+	if code := i.parse(args, usageInstall); code >= 0 {
+		return code
+	}
+	if i.timeout <= 0 {
+		return i.wrong("--timeout must be more than nothing")
+	}
+	ctx, end := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer end()
+	file, started, err := i.configuration()
+	if errors.Is(err, config.ErrNoFile) && *noStart && i.config == "" {
+		i.say("there is no configuration yet: pocket config-s3 writes one")
+		err = nil
+	}
+	if err != nil {
+		i.sayEach(err)
+		i.say("nothing was installed")
+		return exitUsage
+	}
+	if err := i.open(); err != nil {
+		i.say("%v: nothing was installed", err)
+		return exitFailed
+	}
+	if err := fusehost.Check(); err != nil && !*noStart {
+		i.say("%v: nothing was installed", err)
+		return exitFailed
+	}
+	self, err := os.Executable()
+	if err != nil {
+		i.say("%v: nothing was installed", err)
+		return exitFailed
+	}
+	return i.install(ctx, self, file, started, !*noStart)
+}
+
+// configuration returns the configuration that is to be mounted, and the arguments by which
+// pocket finds it wherever it is started.
+func (i *installer) configuration() (file string, args []string, err error) {
+	cfg, err := config.Load(i.config, i.env)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, w := range cfg.Warnings {
+		i.say("warning: %s", w)
+	}
+	elsewhere := i.env
+	elsewhere.Dir = ""
+	if i.config == "" && slices.Contains(config.Candidates(elsewhere), cfg.File) {
+		return cfg.File, nil, nil
+	}
+	return cfg.File, []string{"--config", cfg.File}, nil
+}
+
+// install does it, and takes back what it has done when a step fails.
+func (i *installer) install(ctx context.Context, self, file string, args []string, startNow bool) int {
+	program, entry := i.site.Program(), i.site.Entry
+	text, err := entry.Text(program, args)
+	if err != nil {
+		i.say("%v: nothing was installed", err)
+		return exitUsage
+	}
+	before, hadEntry, err := entry.Load()
+	if err != nil {
+		i.say("%v: nothing was installed", err)
+		return exitFailed
+	}
+	if err := i.findReplaced(ctx, file); err != nil {
+		i.sayEach(err)
+	}
+	if i.dryRun {
+		i.did("installed", "%s", program)
+		i.sayEntry()
+		for _, p := range i.running {
+			i.did("stopped", "pid %d", p.PID)
+		}
+		return exitClean
+	}
+	change, err := i.site.Stage(self)
+	if err != nil {
+		i.say("%v: nothing was installed", err)
+		return exitFailed
+	}
+	replaced := i.running // what is to run again when this fails
+	if err := i.stopRunning(ctx); err != nil {
+		i.sayEach(errors.Join(err, change.Undo()))
+		i.say("nothing was installed: stop it (pocket stop), then run this again")
+		return exitFailed
+	}
+	paths := change.Paths()
+	err = change.Swap()
+	if err == nil {
+		err = entry.Save(ctx, text)
+	}
+	var started autostart.Started
+	if err == nil {
+		for _, path := range append(paths, program)[:max(len(paths), 1)] {
+			i.did("installed", "%s", path)
+		}
+		i.sayEntry()
+		if startNow {
+			started, err = i.start(ctx, program, args)
+		}
+	}
+	if err != nil {
+		i.sayEach(err)
+		i.takeBack(change, before, hadEntry, replaced)
+		return exitFailed
+	}
+	change.Done()
+	if !startNow {
+		return exitClean
+	}
+	return i.sayMounts(ctx, started)
+}
+
+// sayEntry tells what starts pocket.
+func (i *installer) sayEntry() {
+	if why := autostart.Why(i.site.Entry); why != "" {
+		i.say("it does not start by itself: %s: let what starts programs here run %s", why, i.site.Program())
+		return
+	}
+	i.did("autostart", "%v", i.site.Entry)
+}
+
+// findReplaced finds the processes that a new one takes the place of: those of the installed
+// program, and those that mount the same configuration.
+func (i *installer) findReplaced(ctx context.Context, file string) error {
+	i.config = ""
+	err := i.find(ctx)
+	pids := autostart.Running(i.site.Program())
+	i.running = slices.DeleteFunc(i.running, func(p *control.Process) bool {
+		return !slices.Contains(pids, p.PID) && (file == "" || !sameFile(p.Config, file))
+	})
+	return err
+}
+
+// stopRunning stops the processes in running as pocket stop does. One that does not end is
+// killed: all that it has acknowledged is in its journal.
+func (i *installer) stopRunning(ctx context.Context) error {
+	if len(i.running) == 0 {
+		return i.site.Entry.Halt(ctx)
+	}
+	w := i.newWork("uploading")
+	err := w.run(ctx, func(ctx context.Context, p *control.Process, report func(control.Progress)) error {
+		patient, cancel := context.WithTimeout(ctx, i.timeout+endGrace)
+		defer cancel()
+		err := p.Stop(patient, i.timeout, report)
+		if patient.Err() == nil || ctx.Err() != nil {
+			return err
+		}
+		w.progress.Print(fmt.Sprintf("pocket: process %d has not ended after %v: it is ended now, and what is not uploaded stays in the journal", p.PID, i.timeout+endGrace))
+		process, err := os.FindProcess(p.PID)
+		if err == nil {
+			err = process.Kill()
+		}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("end process %d: %w", p.PID, err)
+		}
+		return fmt.Errorf("process %d was ended: %w", p.PID, control.ErrLeft)
+	})
+	w.progress.Finish("")
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: pocket goes on stopping: %w", ctx.Err())
+	case errors.Is(err, control.ErrLeft):
+		i.left = true
+		i.say("changes are left in the journal on this machine: the next start uploads them")
+	case err != nil:
+		// A mount that did not end cleanly has ended all the same, if its process has.
+		if still := i.stillRunning(ctx); still {
+			return err
+		}
+		i.sayEach(err)
+	}
+	for _, p := range i.running {
+		i.did("stopped", "pid %d", p.PID)
+	}
+	return i.site.Entry.Halt(ctx)
+}
+
+// stillRunning reports whether a process that was to end can still be asked.
+func (i *installer) stillRunning(ctx context.Context) bool {
+	found, err := control.Find(ctx, i.dataDir)
+	return err != nil || slices.ContainsFunc(found, func(p *control.Process) bool {
+		return slices.ContainsFunc(i.running, func(q *control.Process) bool { return p.PID == q.PID })
+	})
+}
+
+// start starts the installed program and waits until its mounts are there or have failed.
+func (i *installer) start(ctx context.Context, program string, args []string) (autostart.Started, error) {
+	log := statedir.LogFile(i.dataDir)
+	seen := size(log)
+	started, err := i.site.Entry.Start(ctx, program, args)
+	if err != nil {
+		return started, err
+	}
+	deadline := time.NewTimer(mountWait)
+	defer deadline.Stop()
+	for {
+		s, ok := i.statusOf(ctx, started.PID)
+		if ok && !slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.State == control.Starting }) &&
+			slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.State == control.Mounted }) {
+			return started, nil
+		}
+		if !started.Alive() {
+			return started, fmt.Errorf("pocket has ended at once: %s", problems(log, seen))
+		}
+		select {
+		case <-ctx.Done():
+			return started, fmt.Errorf("interrupted: %w", ctx.Err())
+		case <-deadline.C:
+			return started, nil // it may wait for the network
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// statusOf asks a process how it does; false when it cannot be asked.
+func (i *installer) statusOf(ctx context.Context, pid int) (control.Status, bool) {
+	found, _ := control.Find(ctx, i.dataDir) // others may have left what is damaged
+	for _, p := range found {
+		if p.PID == pid {
+			s, err := p.Status(ctx, 0)
+			return s, err == nil
+		}
+	}
+	return control.Status{}, false
+}
+
+// sayMounts tells how the mounts of what was started do.
+func (i *installer) sayMounts(ctx context.Context, started autostart.Started) int {
+	i.did("started", "pid %d", started.PID)
+	s, ok := i.statusOf(ctx, started.PID)
+	if !ok {
+		i.say("process %d does not answer yet: see pocket status", started.PID)
+		return exitNotAll
+	}
+	code := exitClean
+	for _, m := range s.Mounts {
+		switch {
+		case m.State == control.Mounted:
+			i.did("mounted", "%s at %s", m.Name, m.Path)
+		case m.Error != "":
+			i.say("%s: %s", m.Name, m.Error)
+			code = exitNotAll
+		default:
+			i.say("%s is %s: see pocket status", m.Name, m.State)
+			code = exitNotAll
+		}
+	}
+	return code
+}
+
+// takeBack puts back what was there before, and starts it again if it ran. What started it
+// is what was installed; a pocket that ran from elsewhere is the user's to start.
+func (i *installer) takeBack(change *autostart.Change, before string, hadEntry bool, replaced []*control.Process) {
+	// The user may have pressed Ctrl-C: this is done all the same.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	entry, program := i.site.Entry, i.site.Program()
+	err := i.findReplaced(ctx, "")
+	i.timeout = endGrace
+	if len(i.running) > 0 {
+		err = errors.Join(err, i.stopRunning(ctx))
+	} else {
+		err = errors.Join(err, entry.Halt(ctx))
+	}
+	err = errors.Join(err, change.Undo())
+	if hadEntry {
+		err = errors.Join(err, entry.Save(ctx, before))
+	} else {
+		err = errors.Join(err, entry.Remove(ctx))
+	}
+	if err != nil {
+		i.sayEach(err)
+		i.say("what was there before could not be put back")
+		return
+	}
+	i.say("nothing was installed: what was there before is as it was")
+	for _, p := range replaced {
+		var args []string
+		if _, err := os.Stat(program); err == nil && p.Config != "" {
+			args = []string{"--config", p.Config}
+			var again autostart.Started
+			if again, err = entry.Start(ctx, program, args); err == nil {
+				i.say("started again: pid %d", again.PID)
+				continue
+			}
+			i.sayEach(err)
+		}
+		i.say("process %d was stopped: start it again with: pocket --config %s", p.PID, p.Config)
+	}
+}
+
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// problems returns what was logged beyond offset about why it ended.
+func problems(path string, offset int64) string {
+	none := "see " + path
+	f, err := os.Open(path)
+	if err != nil {
+		return none
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() < offset {
+		return none
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return none
+	}
+	var said []string
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if _, line, ok := strings.Cut(lines.Text(), `msg="says: `); ok {
+			said = append(said, strings.TrimSuffix(line, `"`))
+		}
+	}
+	if len(said) == 0 {
+		return none
+	}
+	return strings.Join(said[max(0, len(said)-3):], "; ") + " (" + path + ")"
+}
+
+// uninstall is the command of that name.
+func uninstall(args []string, _ io.Reader, stdout, stderr io.Writer, env config.Env) int {
+	i := newInstaller("uninstall", stdout, stderr, env)
+	i.flags.MarkHidden("config")
+	if code := i.parse(args, usageUninstall); code >= 0 {
+		return code
+	}
+	switch {
+	case i.flags.Changed("config"):
+		return i.wrong("it takes no --config: what is installed is one program for all")
+	case i.timeout <= 0:
+		return i.wrong("--timeout must be more than nothing")
+	}
+	ctx, end := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer end()
+	if err := i.open(); err != nil {
+		i.say("%v", err)
+		return exitFailed
+	}
+	_, hasEntry, err := i.site.Entry.Load()
+	if err != nil {
+		i.say("%v", err)
+		return exitFailed
+	}
+	if err := i.findReplaced(ctx, ""); err != nil {
+		i.sayEach(err)
+	}
+	programs := i.site.Programs()
+	if !hasEntry && len(programs) == 0 && len(i.running) == 0 {
+		i.say("nothing is installed")
+		return exitClean
+	}
+	if i.dryRun {
+		if hasEntry {
+			i.did("removed", "%v", i.site.Entry)
+		}
+		for _, p := range i.running {
+			i.did("stopped", "pid %d", p.PID)
+		}
+		for _, path := range programs {
+			i.did("removed", "%s", path)
+		}
+		return exitClean
+	}
+	return i.uninstall(ctx, hasEntry)
+}
+
+func (i *installer) uninstall(ctx context.Context, hasEntry bool) int {
+	// It ends before its entry goes: a supervisor that does not know it any more would
+	// neither stop it nor tell.
+	if err := i.stopRunning(ctx); err != nil {
+		i.sayEach(err)
+		i.say("it is still installed")
+		return exitFailed
+	}
+	if hasEntry {
+		if err := i.site.Entry.Remove(ctx); err != nil {
+			i.sayEach(err)
+			return exitFailed
+		}
+		i.did("removed", "%v", i.site.Entry)
+	}
+	removed, err := i.site.RemovePrograms()
+	for _, r := range removed {
+		if r.Aside != "" {
+			i.did("removed", "%s (it is running: moved to %s, which can be deleted)", r.Path, r.Aside)
+			continue
+		}
+		i.did("removed", "%s", r.Path)
+	}
+	for _, pid := range autostart.Running(i.site.Program()) {
+		i.say("process %d still runs %s and was not asked to stop: end it, or log off", pid, i.site.Program())
+	}
+	if file, _ := config.Locate("", i.env); file != "" && filepath.Dir(file) != i.env.Dir {
+		i.sayKept(filepath.Dir(file))
+	}
+	i.sayKept(i.dataDir)
+	switch {
+	case err != nil:
+		i.sayEach(err)
+		return exitFailed
+	case i.left:
+		return exitLate
+	}
+	return exitClean
+}
+
+// sayKept tells of a directory that stays.
+func (i *installer) sayKept(dir string) {
+	if _, err := os.Stat(dir); err == nil {
+		i.did("kept", "%s", dir)
+	}
+}

@@ -1,0 +1,240 @@
+package autostart
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hamflx/pocket/internal/atomicfile"
+)
+
+const (
+	stagedPrefix = ".new-" // of a program that is not in its place yet
+	oldInfix     = ".old-" // in the name of one that was in its place
+)
+
+// Change is the installation of programs that can be taken back.
+type Change struct {
+	dir   string
+	files []changed
+}
+
+// changed is one program of a Change.
+type changed struct {
+	path   string // where it belongs
+	staged string // the new one, until it is in its place
+	kept   string // the old one, once it is out of its place; empty when there was none
+	placed bool   // the new one is in its place
+}
+
+// Stage copies self, and those of the other programs that lie beside it, into the site's
+// directory, where Swap then puts them into their places. Nothing of what is installed
+// changes. When self is the installed program the Change is empty.
+func (s *Site) Stage(self string) (c *Change, err error) {
+	c = &Change{dir: s.Dir}
+	there, err := os.Stat(self)
+	if err != nil {
+		return nil, fmt.Errorf("read the program: %w", err)
+	}
+	if installed, err := os.Stat(s.Program()); err == nil && os.SameFile(there, installed) {
+		return c, nil
+	}
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the directory of the programs: %w", err)
+	}
+	s.sweep()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Undo())
+		}
+	}()
+	for i, name := range names {
+		from := self
+		if i > 0 {
+			from = filepath.Join(filepath.Dir(self), name)
+		}
+		staged, err := stage(from, s.Dir)
+		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return c, fmt.Errorf("copy %s to %s: %w", from, s.Dir, err)
+		}
+		c.files = append(c.files, changed{path: filepath.Join(s.Dir, name), staged: staged})
+	}
+	return c, nil
+}
+
+// stage copies a program, durably, and returns its temporary name.
+func stage(from, dir string) (name string, err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(dir, stagedPrefix+"*"+exeSuffix)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(out.Name()))
+		}
+	}()
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Chmod(0o755)
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	return out.Name(), errors.Join(err, out.Close())
+}
+
+// Paths returns where the programs of the Change belong.
+func (c *Change) Paths() []string {
+	var paths []string
+	for _, f := range c.files {
+		paths = append(paths, f.path)
+	}
+	return paths
+}
+
+// Swap puts the staged programs into their places; at every moment there is an old one or a
+// new one. After an error some are: Undo takes them back.
+func (c *Change) Swap() error {
+	for i := range c.files {
+		if err := c.files[i].swap(); err != nil {
+			return fmt.Errorf("put %s into its place: %w", c.files[i].path, err)
+		}
+	}
+	if len(c.files) == 0 {
+		return nil
+	}
+	return atomicfile.SyncDir(c.dir)
+}
+
+func (f *changed) swap() error {
+	aside := func() string { return f.path + oldInfix + rand.Text()[:8] + exeSuffix }
+	kept := aside()
+	linked := os.Link(f.path, kept)
+	if linked == nil {
+		f.kept = kept
+	}
+	if linked == nil || errors.Is(linked, fs.ErrNotExist) {
+		if err := os.Rename(f.staged, f.path); err == nil || linked != nil {
+			f.placed = err == nil
+			return err
+		}
+		// Windows replaces no program that runs. It renames one, though; the link
+		// stays, for it cannot be removed either.
+		kept = aside()
+	}
+	if err := os.Rename(f.path, kept); err != nil {
+		return err
+	}
+	f.kept = kept
+	err := os.Rename(f.staged, f.path)
+	f.placed = err == nil
+	return err
+}
+
+// Undo puts back what was there before.
+func (c *Change) Undo() error {
+	var errs []error
+	for i := range c.files {
+		f := &c.files[i]
+		if !f.placed {
+			errs = append(errs, os.Remove(f.staged))
+		}
+		switch {
+		case f.kept != "":
+			err := os.Rename(f.kept, f.path)
+			if err != nil { // the new one is running
+				_, err = setAside(f.path)
+				if err == nil {
+					err = os.Rename(f.kept, f.path)
+				}
+			}
+			errs = append(errs, err)
+		case f.placed:
+			errs = append(errs, os.Remove(f.path))
+		}
+	}
+	c.files = nil
+	return errors.Join(errs...)
+}
+
+// Done removes what Undo would put back.
+func (c *Change) Done() {
+	for _, f := range c.files {
+		if f.kept != "" {
+			os.Remove(f.kept) // one that still runs is removed by the next installation
+		}
+	}
+	c.files = nil
+}
+
+// sweep removes what earlier installations have left behind.
+func (s *Site) sweep() {
+	entries, err := os.ReadDir(s.Dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if s.isLeftover(e.Name()) {
+			os.Remove(filepath.Join(s.Dir, e.Name()))
+		}
+	}
+}
+
+func (s *Site) isLeftover(name string) bool {
+	for _, program := range names {
+		if strings.HasPrefix(name, program+oldInfix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Removed is a program that is not installed any more.
+type Removed struct {
+	Path  string // where it was
+	Aside string // where it is, because it is running; empty: it is gone
+}
+
+// Programs returns the paths of the programs that are installed.
+func (s *Site) Programs() []string {
+	var paths []string
+	for _, name := range names {
+		path := filepath.Join(s.Dir, name)
+		if _, err := os.Lstat(path); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// RemovePrograms removes the programs. One that runs, on Windows also the one that calls
+// this, is moved aside.
+func (s *Site) RemovePrograms() (removed []Removed, err error) {
+	for _, path := range s.Programs() {
+		r := Removed{Path: path}
+		failed := os.Remove(path)
+		if failed != nil {
+			if r.Aside, failed = setAside(path); failed != nil {
+				err = errors.Join(err, fmt.Errorf("remove %s: %w", path, failed))
+				continue
+			}
+		}
+		removed = append(removed, r)
+	}
+	s.sweep()
+	removeEmpty(s.Dir)
+	return removed, err
+}

@@ -1,0 +1,201 @@
+package autostart
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The test binary is also a program that runs until its input ends.
+const asSleeper = "POCKET_AUTOSTART_TEST_SLEEPER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asSleeper) != "" {
+		fmt.Println("runs")
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// runProgram starts a program that is a copy of the test binary, and returns its process
+// and what ends it.
+func runProgram(t *testing.T, program string) (pid int, end func()) {
+	t.Helper()
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), asSleeper+"=1")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	ended := false
+	end = func() {
+		if !ended {
+			ended = true
+			in.Close()
+			cmd.Wait()
+		}
+	}
+	t.Cleanup(end)
+	return cmd.Process.Pid, end
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	body, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
+	require.NoError(t, os.WriteFile(to, body, 0o755))
+}
+
+// release is a directory with programs of one version.
+func release(t *testing.T, version string, programs ...string) (self string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range programs {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+exeSuffix), []byte(name+" "+version), 0o755))
+	}
+	return filepath.Join(dir, programs[0]+exeSuffix)
+}
+
+// installed returns what is in the site's directory.
+func installed(t *testing.T, s *Site) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(s.Dir)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	require.NoError(t, err)
+	found := make(map[string]string)
+	for _, e := range entries {
+		body, err := os.ReadFile(filepath.Join(s.Dir, e.Name()))
+		require.NoError(t, err)
+		found[e.Name()] = string(body)
+	}
+	return found
+}
+
+func TestProgramsAreReplacedWholeOrNotAtAll(t *testing.T) {
+	s := &Site{Dir: filepath.Join(t.TempDir(), "not", "there")}
+	c, err := s.Stage(release(t, "1", "pocket", "pocket-creds"))
+	require.NoError(t, err)
+	require.NoFileExists(t, s.Program(), "staged is not installed")
+	require.Equal(t, []string{s.Program(), filepath.Join(s.Dir, "pocket-creds"+exeSuffix)}, c.Paths())
+	require.NoError(t, c.Swap())
+	c.Done()
+	first := map[string]string{"pocket" + exeSuffix: "pocket 1", "pocket-creds" + exeSuffix: "pocket-creds 1"}
+	require.Equal(t, first, installed(t, s))
+
+	for _, swap := range []bool{false, true} {
+		c, err = s.Stage(release(t, "2", "pocket", "pocket-creds", "pocket-index"))
+		require.NoError(t, err)
+		if swap {
+			require.NoError(t, c.Swap())
+			require.Equal(t, "pocket 2", installed(t, s)["pocket"+exeSuffix])
+		}
+		require.NoError(t, c.Undo())
+		require.Equal(t, first, installed(t, s), "taken back")
+	}
+
+	c, err = s.Stage(release(t, "3", "pocket", "pocket-index"))
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
+	c.Done()
+	require.Equal(t, map[string]string{"pocket" + exeSuffix: "pocket 3", "pocket-creds" + exeSuffix: "pocket-creds 1",
+		"pocket-index" + exeSuffix: "pocket-index 3"}, installed(t, s))
+	require.NoError(t, c.Undo(), "what is done stays")
+	require.Len(t, installed(t, s), 3)
+
+	removed, err := s.RemovePrograms()
+	require.NoError(t, err)
+	require.Len(t, removed, 3)
+	require.Empty(t, installed(t, s))
+	removed, err = s.RemovePrograms()
+	require.NoError(t, err)
+	require.Empty(t, removed)
+}
+
+func TestFirstInstallationIsTakenBackWhole(t *testing.T) {
+	s := &Site{Dir: t.TempDir()}
+	c, err := s.Stage(release(t, "1", "pocket", "pocket-creds"))
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
+	require.NoError(t, c.Undo())
+	require.Empty(t, installed(t, s))
+}
+
+func TestFailedStageLeavesNothing(t *testing.T) {
+	s := &Site{Dir: t.TempDir()}
+	self := release(t, "1", "pocket")
+	require.NoError(t, os.Mkdir(filepath.Join(filepath.Dir(self), "pocket-creds"+exeSuffix), 0o755)) // cannot be copied
+	_, err := s.Stage(self)
+	require.ErrorContains(t, err, "pocket-creds")
+	require.Empty(t, installed(t, s))
+}
+
+func TestInstalledProgramInstallsItselfByDoingNothing(t *testing.T) {
+	s := &Site{Dir: t.TempDir()}
+	copyFile(t, release(t, "1", "pocket"), s.Program())
+	c, err := s.Stage(s.Program())
+	require.NoError(t, err)
+	require.Empty(t, c.Paths())
+	require.NoError(t, c.Swap())
+	require.NoError(t, c.Undo())
+	c.Done()
+	require.Equal(t, map[string]string{"pocket" + exeSuffix: "pocket 1"}, installed(t, s))
+}
+
+// On Windows a program that runs can be renamed only.
+func TestRunningProgramIsReplacedTakenBackAndRemoved(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	s := &Site{Dir: t.TempDir()}
+	copyFile(t, self, s.Program())
+	require.Empty(t, Running(s.Program()))
+	pid, end := runProgram(t, s.Program())
+	require.Equal(t, []int{pid}, Running(s.Program()))
+
+	c, err := s.Stage(release(t, "2", "pocket"))
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
+	require.Equal(t, "pocket 2", installed(t, s)["pocket"+exeSuffix])
+	require.NoError(t, c.Undo())
+	there, err := os.Stat(s.Program())
+	require.NoError(t, err)
+	was, err := os.Stat(self)
+	require.NoError(t, err)
+	require.Equal(t, was.Size(), there.Size())
+	require.Equal(t, []int{pid}, Running(s.Program()))
+
+	c, err = s.Stage(release(t, "3", "pocket"))
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
+	c.Done()
+	end()
+	c, err = s.Stage(release(t, "4", "pocket"))
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
+	c.Done()
+	require.Equal(t, map[string]string{"pocket" + exeSuffix: "pocket 4"}, installed(t, s), "what could not be removed then is now")
+
+	require.NoError(t, os.Remove(s.Program()))
+	copyFile(t, self, s.Program())
+	runProgram(t, s.Program())
+	removed, err := s.RemovePrograms()
+	require.NoError(t, err)
+	require.Len(t, removed, 1)
+	require.NoFileExists(t, s.Program())
+	if aside := removed[0].Aside; aside != "" {
+		require.FileExists(t, aside)
+		t.Cleanup(func() { os.Remove(aside) })
+	}
+}
