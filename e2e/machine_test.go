@@ -123,7 +123,7 @@ func readFile(t *testing.T, path string) string {
 
 // dirStorage is the table of a storage in a folder.
 func dirStorage(name, path string, more ...string) string {
-	return fmt.Sprintf("[storages.%[1]s]\nbackend = \"dir\"\n%[3]s\n[storages.%[1]s.dir]\npath = '%[2]s'\n", name, path, strings.Join(more, "\n"))
+	return fmt.Sprintf("[storages.%[1]s]\nbackend = \"dir\"\n%[3]s\n[storages.%[1]s.dir]\npath = '%[2]s'\n", name, native(path), strings.Join(more, "\n"))
 }
 
 // mountTable is the table of a mount in the home directory, at ~/NAME.
@@ -142,7 +142,7 @@ type process struct {
 
 // command returns the command that starts pocket on this machine.
 func (m *machine) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
+	cmd := programCommand(program, args...)
 	cmd.Env = m.env
 	cmd.Dir = m.path("home")
 	return cmd
@@ -235,7 +235,7 @@ func (p *process) waitMounted(name string) string {
 	p.m.t.Helper()
 	prefix := fmt.Sprintf("pocket: mounted %s at ", name)
 	line := p.waitLine(prefix, func(line string) bool { return strings.HasPrefix(line, prefix) })
-	return strings.TrimPrefix(line, prefix)
+	return mounted(p.m.t, strings.TrimPrefix(line, prefix))
 }
 
 // waitSaid waits for a line on stderr that contains all the parts.

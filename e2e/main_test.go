@@ -74,6 +74,9 @@ func run(m *testing.M) (code int, err error) {
 			err = failed
 		}
 	}()
+	if err := startStandIn(); err != nil {
+		return 1, err
+	}
 	cannotMount = whyNoMounts()
 	if program, err = pocketProgram(); err != nil {
 		return 1, err
@@ -87,22 +90,35 @@ func isSet(name string) bool {
 	return set
 }
 
-// pocketProgram builds pocket or takes the one that is given. It is in scratch either way: that
-// is how guard knows its processes.
+// pocketProgram builds pocket or takes the one that is given, with the DLLs beside it. It
+// is in scratch either way: that is how guard knows its processes.
 func pocketProgram() (string, error) {
 	given := os.Getenv("POCKET_E2E_BINARY")
 	if given == "" {
 		return build("pocket")
 	}
-	body, err := os.ReadFile(given)
-	if err != nil {
-		return "", err
-	}
 	path := filepath.Join(scratch, "bin", "pocket"+exeSuffix)
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	return path, os.WriteFile(path, body, 0o755)
+	libraries, err := filepath.Glob(filepath.Join(filepath.Dir(given), "*.dll"))
+	if err != nil {
+		return "", err
+	}
+	for _, library := range libraries {
+		if err := copyProgram(library, filepath.Join(filepath.Dir(path), filepath.Base(library))); err != nil {
+			return "", err
+		}
+	}
+	return path, copyProgram(given, path)
+}
+
+func copyProgram(from, to string) error {
+	body, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, body, 0o755)
 }
 
 // build builds a program of cmd.
@@ -110,6 +126,7 @@ func build(name string) (string, error) {
 	out := filepath.Join(scratch, "bin", name+exeSuffix)
 	cmd := exec.Command("go", "build", "-o", out, "./cmd/"+name)
 	cmd.Dir = ".."
+	cmd.Env = buildEnvironment()
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build ./cmd/%s: %w\n%s", name, err, said)
 	}

@@ -17,10 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const exeSuffix = ""
-
 // environment is what pocket's processes get: nothing of the developer's.
 func environment(root string) []string {
+	if underWine {
+		return wineEnvironment(root)
+	}
 	return []string{
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + filepath.Join(root, "home"),
@@ -66,11 +67,17 @@ func group(cmd *exec.Cmd) {
 // detach lets a process outlive this one.
 func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
-func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) }
+func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) } // Wine makes Ctrl-C of it
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 
 // dump makes a Go program write its stacks and end.
-func dump(p *os.Process) { p.Signal(syscall.SIGQUIT) }
+func dump(p *os.Process) {
+	if underWine {
+		p.Kill()
+		return
+	}
+	p.Signal(syscall.SIGQUIT)
+}
 
 // dropCache makes the kernel forget a file's pages.
 func dropCache(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
@@ -157,6 +164,9 @@ func killBelow(dir string) {
 			continue
 		}
 		exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
+		if err == nil && underWine && strings.HasPrefix(filepath.Base(exe), "wine64") {
+			exe = wineProgram(pid)
+		}
 		if err == nil && strings.HasPrefix(exe, dir+"/") {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
@@ -267,8 +277,8 @@ func runWithoutDevice(args []string) error {
 	return syscall.Exec(args[0], args, os.Environ())
 }
 
-// symlinks says whether users of this system can make symbolic links.
-const symlinks = true
+// symlinks says whether a mount has symbolic links.
+var symlinks = !underWine
 
 // owner returns the owner of a file in words.
 func owner(info os.FileInfo) string {

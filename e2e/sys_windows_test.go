@@ -18,6 +18,21 @@ const exeSuffix = ".exe"
 // symlinks says whether users of this system can make symbolic links.
 const symlinks = false
 
+// programCommand is a command of a built program.
+func programCommand(program string, args ...string) *exec.Cmd { return exec.Command(program, args...) }
+
+// buildEnvironment is that of go build.
+func buildEnvironment() []string { return os.Environ() }
+
+// native is a path as the built programs know it.
+func native(path string) string { return path }
+
+// startStandIn has nothing to start: here is WinFsp itself.
+func startStandIn() error { return nil }
+
+// mounted returns where a mount is that pocket says is there.
+func mounted(_ *testing.T, path string) string { return path }
+
 // environment is what pocket's processes get: of the developer's only what Windows
 // itself needs.
 func environment(root string) []string {

@@ -8,6 +8,7 @@
 //	l, err := standin.Listen()
 //	cmd.Env = append(cmd.Env, l.Env())
 //	v, err := l.Accept(ctx)
+//	err = v.Begin(ctx)
 //	f, err := v.Create("/new file")
 //	f.Write([]byte("content"), 0)
 //	f.Rename("/renamed", true)
@@ -16,8 +17,8 @@
 //
 // The methods of [Volume] and [File] are what Windows programs do; each makes the
 // callbacks that WinFsp makes of it, in its order. [Volume.Call] makes one callback.
-// The bridge (e2e/standin/bridge) serves volumes as Linux mounts instead, for tests that
-// work with files as programs do.
+// On Linux, [Volume.Mount] serves a volume as a Linux mount instead, for tests that work with
+// files as programs do: with POCKET_E2E_WINE, package e2e does so with all of pocket.exe's.
 //
 // What the stand-in fakes is the driver: share modes, files that wait to be deleted, the
 // data cache and junctions are not there. It shows that the program for Windows works,

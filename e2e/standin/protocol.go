@@ -30,8 +30,9 @@ const (
 	kindCalls   = 2
 
 	messageReady  = 1
-	messageNotify = 2
-	messageEnd    = 3
+	messageBegun  = 2
+	messageNotify = 3
+	messageEnd    = 4
 )
 
 // NoHandle is the handle of a call that goes by the path.
@@ -144,7 +145,7 @@ func (s *Listener) Env() string {
 // Close ends listening. Volumes that were accepted go on.
 func (s *Listener) Close() error { return s.l.Close() }
 
-// Accept returns the next volume that is mounted.
+// Accept returns the next volume that is to be mounted: see [Volume.Begin].
 func (s *Listener) Accept(ctx context.Context) (*Volume, error) {
 	select {
 	case v := <-s.ready:
@@ -203,7 +204,8 @@ func (s *Listener) greet(c net.Conn) error {
 
 // control begins a mount and reads its messages until it ends.
 func (s *Listener) control(c net.Conn) error {
-	v := &Volume{control: c, free: make(chan net.Conn, calls), Notices: make(chan Notice, 1024), wanted: make(chan struct{}), done: make(chan struct{})}
+	v := &Volume{control: c, free: make(chan net.Conn, calls), Notices: make(chan Notice, 1024),
+		begun: make(chan struct{}), wanted: make(chan struct{}), done: make(chan struct{})}
 	var err error
 	if v.Path, err = readString(c); err != nil {
 		return err
@@ -226,8 +228,8 @@ func (s *Listener) control(c net.Conn) error {
 	}
 	c.SetDeadline(time.Time{}) // init is the program's, and may take its time
 	defer close(v.done)
-	var once sync.Once
-	defer once.Do(func() { close(v.wanted) })
+	var begun, wanted sync.Once
+	defer wanted.Do(func() { close(v.wanted) })
 	for {
 		var head [8]byte
 		if _, err := io.ReadFull(c, head[:]); err != nil {
@@ -240,19 +242,21 @@ func (s *Listener) control(c net.Conn) error {
 		value := binary.LittleEndian.Uint32(head[4:])
 		switch binary.LittleEndian.Uint32(head[:]) {
 		case messageReady:
-			v.Capabilities = value
 			select {
 			case s.ready <- v:
 			default:
 				return errors.New("nobody takes the mounts")
 			}
+		case messageBegun:
+			v.Capabilities = value
+			begun.Do(func() { close(v.begun) })
 		case messageNotify:
 			select {
 			case v.Notices <- Notice{Action: value, Path: text}:
 			default: // nobody looks
 			}
 		case messageEnd:
-			once.Do(func() { close(v.wanted) })
+			wanted.Do(func() { close(v.wanted) })
 		default:
 			return errors.New("no such message")
 		}
@@ -284,14 +288,32 @@ type Notice struct {
 type Volume struct {
 	Path         string      // the mount point as the program gave it
 	Options      string      // all -o options, separated by commas
-	Capabilities uint32      // those that init asked for
+	Capabilities uint32      // those that init asked for; from Begin on
 	Notices      chan Notice // the latest 1024 that nobody took
 
 	control net.Conn
-	free    chan net.Conn // connections on which no call runs
-	wanted  chan struct{} // closed when the program wants to end the mount
-	done    chan struct{} // closed when the mount has ended, or the program is gone
-	ended   sync.Once     // for End
+	free    chan net.Conn  // connections on which no call runs
+	begun   chan struct{}  // closed when init has returned
+	wanted  chan struct{}  // closed when the program wants to end the mount
+	done    chan struct{}  // closed when the mount has ended, or the program is gone
+	ended   sync.Once      // for End
+	mounted sync.WaitGroup // has one while it is a Linux mount
+}
+
+// Begin lets the program initialise the file system, after which it takes calls, and waits
+// for that. The program believes that the mount can be seen then.
+func (v *Volume) Begin(ctx context.Context) error {
+	if _, err := v.control.Write([]byte{1, 0, 0, 0}); err != nil {
+		return err
+	}
+	select {
+	case <-v.begun:
+		return nil
+	case <-v.done:
+		return errors.New("the program gave the mount up")
+	case <-ctx.Done():
+		return fmt.Errorf("the file system is not initialised: %w", ctx.Err())
+	}
 }
 
 // Wanted is closed when the program wants the mount to end, as at Ctrl-C; who serves the

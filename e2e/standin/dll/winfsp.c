@@ -10,13 +10,15 @@
    Each connection begins with the token, u32 kind and u32 mount.
 
    Kind 1, control, one for each mount; mount is 0. The DLL sends the mount point and the
-   options as two strings (u32 length, bytes). It gets a u32, the mount's number, calls
-   init, opens the connections of kind 2 and sends messages:
+   options as two strings (u32 length, bytes). It gets a u32, the mount's number, opens the
+   connections of kind 2 and says that it is ready. Then it gets another u32, when the mount
+   can be seen, calls init, and says that it has begun. Its messages:
 
        u32 kind, u32 value, u32 length, bytes
-       1 ready    value: the capabilities that init asked for (conn->want)
-       2 notify   value: the action; bytes: the path
-       3 end      the mount is to end: fuse_exit or Ctrl-C
+       1 ready
+       2 begun    value: the capabilities that init asked for (conn->want)
+       3 notify   value: the action; bytes: the path
+       4 end      the mount is to end: fuse_exit or Ctrl-C
 
    The other side closes all connections when nothing more will be asked. The end of the
    control connection ends the mount, whether the DLL said "end" before or not.
@@ -148,6 +150,8 @@ struct operations {
 	void *setattr_x, *fsetattr_x;
 };
 _Static_assert(sizeof(struct operations) == 58 * 8, "struct fuse_operations of WinFsp");
+
+enum message { READY = 1, BEGUN, NOTIFY, END };
 
 enum op {
 	GETATTR = 1, READLINK, MKNOD, MKDIR, UNLINK, RMDIR, SYMLINK, RENAME, LINK, CHMOD, CHOWN, TRUNCATE,
@@ -451,7 +455,7 @@ static BOOL WINAPI on_console(DWORD event)
 	EnterCriticalSection(&mounts_lock);
 	for (int i = 0; i < MOUNTS; i++)
 		if (mounts[i]) {
-			send_message(mounts[i], 3, 0, "");
+			send_message(mounts[i], END, 0, "");
 			any = TRUE;
 		}
 	LeaveCriticalSection(&mounts_lock);
@@ -491,9 +495,6 @@ static const char *begin(struct fuse *f, const char *options)
 	   delete access, case insensitive */
 	struct conn_info conn = {.major = 7, .minor = 12, .async_read = 1, .max_write = DATA_MOST,
 		.capable = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 24 | 1 << 29};
-	enter(f, (uint32_t)-1, (uint32_t)-1);
-	if (f->ops.init)
-		f->private_data = f->ops.init(&conn);
 	for (int i = 0; i < CALLS; i++) {
 		struct call_thread *t = malloc(sizeof *t);
 		f->calls[i] = connect_as(2, f->number);
@@ -503,8 +504,14 @@ static const char *begin(struct fuse *f, const char *options)
 		t->socket = f->calls[i];
 		f->threads[i] = CreateThread(NULL, 0, answer_calls, t, 0, NULL);
 	}
+	uint32_t go;
+	if (!send_message(f, READY, 0, "") || !recv_all(f->control, &go, sizeof go))
+		return "FSD does not answer";
 	f->threads[CALLS] = CreateThread(NULL, 0, watch_control, f, 0, NULL);
-	return send_message(f, 1, conn.want, "") ? NULL : "FSD does not answer";
+	enter(f, (uint32_t)-1, (uint32_t)-1);
+	if (f->ops.init)
+		f->private_data = f->ops.init(&conn);
+	return send_message(f, BEGUN, conn.want, "") ? NULL : "FSD does not answer";
 }
 
 static void register_mount(struct fuse *from, struct fuse *to)
@@ -584,11 +591,11 @@ EXPORT int fuse_main_real(int argc, char **argv, const struct operations *ops, s
 	return wrong != NULL;
 }
 
-EXPORT void fuse_exit(struct fuse *f) { send_message(f, 3, 0, ""); }
+EXPORT void fuse_exit(struct fuse *f) { send_message(f, END, 0, ""); }
 
 EXPORT int fuse_notify(struct fuse *f, const char *path, uint32_t action)
 {
-	return strlen(path) <= PATH_MOST && send_message(f, 2, action, path) ? 0 : -5;
+	return strlen(path) <= PATH_MOST && send_message(f, NOTIFY, action, path) ? 0 : -5;
 }
 
 struct args {

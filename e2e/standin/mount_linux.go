@@ -1,8 +1,12 @@
-package main
+package standin
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -10,21 +14,81 @@ import (
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"github.com/hamflx/pocket/e2e/standin"
 )
 
-// mount mounts a volume. Nothing is cached, as far as the kernel can be told.
-func mount(v *standin.Volume, dir string) (*fuse.Server, error) {
-	var never time.Duration
-	root := &node{v: v}
-	s, err := v.Stat("/")
+// Mount serves a volume that has begun as a Linux mount, at the directory that is Wine's for
+// its path, and returns when it is there. It lasts until the program or somebody on Linux
+// unmounts it, or the program ends.
+//
+// Linux programs can work with the files. Programs of the same Wine must not look at them,
+// and the program itself must have seen its mount point before: they would wait for the one
+// wineserver, which would wait for the program's answer.
+//
+// Calls go by the path that a file was opened by, as WinFsp makes them, and permissions are
+// Windows' one bit for who may write.
+func (v *Volume) Mount() error {
+	dir, err := v.Directory()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return fs.Mount(dir, root, &fs.Options{
+	server, err := mountAt(v, dir)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	v.mounted.Add(1)
+	ended := make(chan struct{})
+	go func() {
+		server.Wait()
+		close(ended)
+	}()
+	go func() {
+		defer v.mounted.Done()
+		select {
+		case <-v.Wanted():
+		case <-ended:
+		}
+		unmount(server, dir)
+		v.End()
+		os.Remove(dir) // WinFsp's directory goes with its process, however that ends
+	}()
+	return nil
+}
+
+// Serve begins a volume that was accepted and waits until it is unmounted, whether it was
+// mounted on Linux or not.
+func (v *Volume) Serve(ctx context.Context) error {
+	if err := v.Begin(ctx); err != nil {
+		v.End()
+		return err
+	}
+	<-v.Wanted()
+	v.mounted.Wait()
+	v.End()
+	return nil
+}
+
+// Directory is the Linux path of the mount point, by Wine's links for its drives.
+func (v *Volume) Directory() (string, error) { return unixPath(v.Path) }
+
+// unixPath is the Linux path of a Windows path, by Wine's links for its drives.
+func unixPath(path string) (string, error) {
+	drive, rest, ok := strings.Cut(path, `:\`)
+	if !ok || len(drive) != 1 {
+		return "", fmt.Errorf("%s is not a directory on a drive", path)
+	}
+	root, err := filepath.EvalSymlinks(filepath.Join(os.Getenv("WINEPREFIX"), "dosdevices", strings.ToLower(drive)+":"))
+	if err != nil {
+		return "", fmt.Errorf("a drive of Wine (WINEPREFIX must be set): %w", err)
+	}
+	return filepath.Join(root, strings.ReplaceAll(rest, `\`, "/")), nil
+}
+
+// mountAt mounts a volume that has not begun. Nothing is cached, as far as the kernel can be
+// told.
+func mountAt(v *Volume, dir string) (*fuse.Server, error) {
+	var never time.Duration
+	return fs.Mount(dir, &node{v: v}, &fs.Options{
 		EntryTimeout: &never, AttrTimeout: &never, NegativeTimeout: &never,
-		RootStableAttr: &fs.StableAttr{Mode: fuse.S_IFDIR, Ino: s.Ino},
 		MountOptions: fuse.MountOptions{
 			FsName: "standin", Name: "standin", MaxWrite: 128 << 10, DisableXAttrs: true, DisableReadDirPlus: true,
 		},
@@ -42,19 +106,19 @@ func unmount(server *fuse.Server, dir string) {
 }
 
 // errnos are those whose numbers differ between Microsoft's C library and Linux.
-var errnos = map[standin.Errno]syscall.Errno{
-	standin.ENAMETOOLONG: syscall.ENAMETOOLONG,
-	standin.ENOSYS:       syscall.ENOSYS,
-	standin.ENOTEMPTY:    syscall.ENOTEMPTY,
-	standin.EILSEQ:       syscall.EILSEQ,
-	standin.ETIMEDOUT:    syscall.ETIMEDOUT,
+var errnos = map[Errno]syscall.Errno{
+	ENAMETOOLONG: syscall.ENAMETOOLONG,
+	ENOSYS:       syscall.ENOSYS,
+	ENOTEMPTY:    syscall.ENOTEMPTY,
+	EILSEQ:       syscall.EILSEQ,
+	ETIMEDOUT:    syscall.ETIMEDOUT,
 }
 
 func errno(err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
-	e, ok := err.(standin.Errno)
+	e, ok := err.(Errno)
 	if !ok {
 		return syscall.EIO
 	}
@@ -67,7 +131,7 @@ func errno(err error) syscall.Errno {
 // node is a file or directory.
 type node struct {
 	fs.Inode
-	v *standin.Volume
+	v *Volume
 
 	mu   sync.Mutex
 	open []*handle // guarded by mu
@@ -127,9 +191,9 @@ func (n *node) opened(path string, number uint64) *handle {
 }
 
 // attr puts a stat into a FUSE answer.
-func attr(s standin.Stat, out *fuse.Attr) {
+func attr(s Stat, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Size, out.Blocks = s.Ino, s.Mode, s.Nlink, uint64(s.Size), uint64(s.Blocks)
-	if s.Flags&standin.ReadOnly != 0 {
+	if s.Flags&ReadOnly != 0 {
 		out.Mode &^= 0o222
 	}
 	out.Owner = fuse.Owner{Uid: s.UID, Gid: s.GID}
@@ -147,13 +211,13 @@ func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs
 }
 
 // enter returns the node of a stat.
-func (n *node) enter(ctx context.Context, s standin.Stat, out *fuse.EntryOut) *fs.Inode {
+func (n *node) enter(ctx context.Context, s Stat, out *fuse.EntryOut) *fs.Inode {
 	attr(s, &out.Attr)
 	return n.NewInode(ctx, &node{v: n.v}, fs.StableAttr{Mode: s.Mode & syscall.S_IFMT, Ino: s.Ino})
 }
 
 // stat looks at the node by a handle where there is one, which WinFsp always has.
-func (n *node) stat(f fs.FileHandle) (standin.Stat, error) {
+func (n *node) stat(f fs.FileHandle) (Stat, error) {
 	h, ok := f.(*handle)
 	if !ok {
 		h = n.any()
@@ -177,7 +241,7 @@ func (n *node) Setattr(_ context.Context, f fs.FileHandle, in *fuse.SetAttrIn, o
 	if err != nil {
 		return errno(err)
 	}
-	path, number := n.path(), standin.NoHandle
+	path, number := n.path(), NoHandle
 	if h, ok := f.(*handle); ok {
 		path, number = h.path, h.number
 	} else if h := n.any(); h != nil {
@@ -185,28 +249,28 @@ func (n *node) Setattr(_ context.Context, f fs.FileHandle, in *fuse.SetAttrIn, o
 	}
 	if mode, ok := in.GetMode(); ok && err == nil {
 		// Windows has one bit for who may write.
-		flags := s.Flags &^ standin.ReadOnly
+		flags := s.Flags &^ ReadOnly
 		if mode&0o222 == 0 {
-			flags |= standin.ReadOnly
+			flags |= ReadOnly
 		}
 		if flags != s.Flags {
-			_, err = n.v.Call(standin.Request{Op: standin.Chflags, Path: path, Handle: standin.NoHandle, Flags: flags})
+			_, err = n.v.Call(Request{Op: Chflags, Path: path, Handle: NoHandle, Flags: flags})
 		}
 	}
 	if size, ok := in.GetSize(); ok && err == nil {
-		_, err = n.v.Call(standin.Request{Op: standin.Truncate, Path: path, Handle: number, Offset: int64(size)})
+		_, err = n.v.Call(Request{Op: Truncate, Path: path, Handle: number, Offset: int64(size)})
 	}
 	atime, hasAtime := in.GetATime()
 	mtime, hasMtime := in.GetMTime()
 	if (hasAtime || hasMtime) && err == nil {
-		times := [2]standin.Time{s.Atime, s.Mtime}
+		times := [2]Time{s.Atime, s.Mtime}
 		if hasAtime {
-			times[0] = standin.Time{Sec: atime.Unix(), Nsec: int64(atime.Nanosecond())}
+			times[0] = Time{Sec: atime.Unix(), Nsec: int64(atime.Nanosecond())}
 		}
 		if hasMtime {
-			times[1] = standin.Time{Sec: mtime.Unix(), Nsec: int64(mtime.Nanosecond())}
+			times[1] = Time{Sec: mtime.Unix(), Nsec: int64(mtime.Nanosecond())}
 		}
-		_, err = n.v.Call(standin.Request{Op: standin.Utimens, Path: path, Handle: standin.NoHandle, Times: times})
+		_, err = n.v.Call(Request{Op: Utimens, Path: path, Handle: NoHandle, Times: times})
 	}
 	if err != nil {
 		return errno(err)
@@ -254,7 +318,7 @@ func (n *node) Create(ctx context.Context, name string, _, mode uint32, out *fus
 		return nil, nil, 0, errno(err)
 	}
 	if mode&0o222 == 0 {
-		err = f.SetFlags(standin.ReadOnly | standin.Archive)
+		err = f.SetFlags(ReadOnly | Archive)
 	}
 	s, failed := f.Stat()
 	if err == nil {
@@ -285,7 +349,7 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 
 func (n *node) Read(_ context.Context, f fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	h := f.(*handle)
-	r, err := n.v.Call(standin.Request{Op: standin.Read, Path: h.path, Handle: h.number, Offset: off, Size: uint32(len(dest))})
+	r, err := n.v.Call(Request{Op: Read, Path: h.path, Handle: h.number, Offset: off, Size: uint32(len(dest))})
 	return fuse.ReadResultData(r.Data), errno(err)
 }
 
@@ -294,7 +358,7 @@ func (n *node) Write(_ context.Context, f fs.FileHandle, data []byte, off int64)
 	if _, err := n.v.StatHandle(h.path, h.number); err != nil { // before each write, as WinFsp
 		return 0, errno(err)
 	}
-	r, err := n.v.Call(standin.Request{Op: standin.Write, Path: h.path, Handle: h.number, Offset: off, Data: data})
+	r, err := n.v.Call(Request{Op: Write, Path: h.path, Handle: h.number, Offset: off, Data: data})
 	if err != nil {
 		return 0, errno(err)
 	}
@@ -303,7 +367,7 @@ func (n *node) Write(_ context.Context, f fs.FileHandle, data []byte, off int64)
 
 func (n *node) Flush(_ context.Context, f fs.FileHandle) syscall.Errno {
 	h := f.(*handle)
-	_, err := n.v.Call(standin.Request{Op: standin.Flush, Path: h.path, Handle: h.number})
+	_, err := n.v.Call(Request{Op: Flush, Path: h.path, Handle: h.number})
 	return errno(err)
 }
 
@@ -312,7 +376,7 @@ func (n *node) Fsync(_ context.Context, f fs.FileHandle, _ uint32) syscall.Errno
 	if !ok {
 		return 0 // a directory: Windows has nothing like that
 	}
-	_, err := n.v.Call(standin.Request{Op: standin.Fsync, Path: h.path, Handle: h.number})
+	_, err := n.v.Call(Request{Op: Fsync, Path: h.path, Handle: h.number})
 	return errno(err)
 }
 
@@ -326,7 +390,7 @@ func (n *node) Release(_ context.Context, f fs.FileHandle) syscall.Errno {
 		}
 	}
 	n.mu.Unlock()
-	_, err := n.v.Call(standin.Request{Op: standin.Release, Path: h.path, Handle: h.number})
+	_, err := n.v.Call(Request{Op: Release, Path: h.path, Handle: h.number})
 	return errno(err)
 }
 
