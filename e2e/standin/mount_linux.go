@@ -334,7 +334,11 @@ func (n *node) Create(ctx context.Context, name string, _, mode uint32, out *fus
 
 func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	path := n.path()
-	f, err := n.v.Open(path)
+	open := n.v.Open
+	if flags&(syscall.O_ACCMODE|syscall.O_TRUNC) != syscall.O_RDONLY {
+		open = n.v.OpenWrite
+	}
+	f, err := open(path)
 	if err != nil {
 		return nil, 0, errno(err)
 	}

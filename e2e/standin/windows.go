@@ -125,8 +125,14 @@ func (v *Volume) Mkdir(path string) error {
 	return f.Close()
 }
 
-// Open opens what is there (OPEN_EXISTING), a file for reading and writing.
-func (v *Volume) Open(path string) (*File, error) {
+// Open opens what is there (OPEN_EXISTING), a file for reading, or for attributes, another
+// name or deletion.
+func (v *Volume) Open(path string) (*File, error) { return v.open(path, openRead) }
+
+// OpenWrite is Open for reading and writing.
+func (v *Volume) OpenWrite(path string) (*File, error) { return v.open(path, openReadWrite) }
+
+func (v *Volume) open(path string, access uint32) (*File, error) {
 	s, err := v.Stat(path)
 	if err != nil {
 		return nil, err
@@ -135,7 +141,7 @@ func (v *Volume) Open(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{v: v, path: path, dir: s.Mode&typeBits == directory}
-	q := Request{Op: Open, Path: path, Handle: NoHandle, Flags: openReadWrite}
+	q := Request{Op: Open, Path: path, Handle: NoHandle, Flags: access}
 	if f.dir {
 		q.Op, q.Flags = Opendir, openRead
 	}
@@ -151,7 +157,7 @@ func (v *Volume) Open(path string) (*File, error) {
 // Overwrite opens what is there and empties it (CREATE_ALWAYS over a file), with new
 // flags.
 func (v *Volume) Overwrite(path string, flags uint32) (*File, error) {
-	f, err := v.Open(path)
+	f, err := v.OpenWrite(path)
 	if err != nil {
 		return nil, err
 	}
