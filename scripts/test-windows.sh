@@ -20,10 +20,6 @@ windows() { GOOS=windows GOARCH=amd64 CGO_ENABLED=0 "$@"; }
 /usr/lib/wine/wineserver64 -p </dev/null >/dev/null 2>&1 || true # it may run already
 trap '/usr/lib/wine/wineserver64 -k || true' EXIT
 /usr/lib/wine/wine64 wineboot </dev/null >/dev/null 2>&1
-# The user's directories are those of the environment, as on Windows, not the prefix's.
-for name in APPDATA LOCALAPPDATA USERPROFILE; do
-	/usr/lib/wine/wine64 reg delete 'HKCU\Volatile Environment' /v $name /f </dev/null >/dev/null 2>&1 || true # gone since an earlier run
-done
 if [ ! -e "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
 	x86_64-w64-mingw32-gcc -shared -O2 -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \
 		scripts/wine/bcryptprimitives.c -ladvapi32
@@ -54,6 +50,10 @@ windows go test -overlay "$work/overlay.json" -exec "$PWD/scripts/wine/run.sh" "
 
 # pocket.exe with the stand-in, driven by the tests of Linux: those whose files a Windows
 # program could have, and those that ask as WinFsp would.
+# The user's directories are those of the environment, as on Windows, not the prefix's.
+for name in APPDATA LOCALAPPDATA USERPROFILE; do
+	/usr/lib/wine/wine64 reg delete 'HKCU\Volatile Environment' /v $name /f </dev/null >/dev/null 2>&1 || true # gone since an earlier run
+done
 bin=$work/bin
 mkdir -p "$bin"
 windows go build -overlay "$work/overlay.json" -o "$bin/" ./cmd/pocket
