@@ -167,7 +167,12 @@ func takeDeltaOfDelta(c *cursor, n int) []int64 {
 	}
 	out := make([]int64, n)
 	out[0] = first
-	br := bitReader{b: c.b}
+	br := bitReader{b: c.b, end: 8 * len(c.b)}
+	if len(c.b) > 0 {
+		// lastBits counts what is used of the last byte. The official decoder takes that for the
+		// last one it was given, whatever follows the stream, and refuses to read further.
+		br.end = min(br.end, 8*(len(c.b)-1)+int(lastBits))
+	}
 	delta := int64(0)
 	for i := 1; i < n; i++ {
 		dd, ok := br.deltaOfDelta()
@@ -179,17 +184,17 @@ func takeDeltaOfDelta(c *cursor, n int) []int64 {
 		out[i] = out[i-1] + delta
 	}
 	c.b = c.b[(br.bit+7)/8:]
-	_ = lastBits // informative: the count of values already says where the stream ends
 	return out
 }
 
 type bitReader struct {
 	b   []byte
 	bit int // position from the front, MSB first
+	end int // no bit from here on is read
 }
 
 func (r *bitReader) take(n int) (uint64, bool) {
-	if r.bit+n > 8*len(r.b) {
+	if r.bit+n > r.end {
 		return 0, false
 	}
 	var v uint64
