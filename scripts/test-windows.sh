@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 ./scripts/setup.sh --windows
 
 work=${TMPDIR:-/tmp}/pocket-wine-$(id -u)
-mkdir -p -m 700 "$work"
+mkdir -p -m 700 "$work" "$work/prefix" # without the second, no server can stay
 export WINEPREFIX=$work/prefix WINEDEBUG=-all
 windows() { GOOS=windows GOARCH=amd64 CGO_ENABLED=0 "$@"; }
 
@@ -50,6 +50,7 @@ windows go test -overlay "$work/overlay.json" -exec "$PWD/scripts/wine/run.sh" "
 
 # pocket.exe with the stand-in, driven by the tests of Linux: those whose files a Windows
 # program could have, and those that ask as WinFsp would.
+#
 # The user's directories are those of the environment, as on Windows, not the prefix's.
 for name in APPDATA LOCALAPPDATA USERPROFILE; do
 	/usr/lib/wine/wine64 reg delete 'HKCU\Volatile Environment' /v $name /f </dev/null >/dev/null 2>&1 || true # gone since an earlier run
