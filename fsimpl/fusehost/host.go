@@ -125,6 +125,26 @@ func (h *host) resolveOpen(path string) (fsimpl.Node, error) {
 	return n, err
 }
 
+// today returns the path by which the index knows the file that is unlinked or renamed as
+// path. WinFsp does both through a handle, and gives the path it was opened by.
+func (h *host) today(path string) (string, error) {
+	if !h.rules.keepsOldPaths || h.aliases.count.Load() == 0 {
+		return path, nil
+	}
+	n, err := h.resolveOpen(path)
+	if err != nil {
+		return path, err
+	}
+	if at, err := h.resolve(path); err == nil && at == n {
+		return path, nil
+	}
+	// Unlinked already, it has none; what has its path by now is another file.
+	if !h.named(n) {
+		return path, &fsimpl.Error{Op: "lookup", Path: path, Kind: fsimpl.NotExist}
+	}
+	return h.fs.Path(n)
+}
+
 // oldNode returns what an open file was called by a path.
 func (h *host) oldNode(path string) (fsimpl.Node, bool) {
 	if h.aliases.count.Load() == 0 {

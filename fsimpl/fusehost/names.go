@@ -78,6 +78,10 @@ func (h *host) Unlink(path string) (errc int) {
 		return -fuse.EIO
 	}
 	defer h.leave("unlink", path, &errc)
+	path, err := h.today(path)
+	if err != nil {
+		return h.errno(err)
+	}
 	parent, name, err := h.parent(path)
 	if err != nil {
 		return h.errno(err)
@@ -128,6 +132,10 @@ func (h *host) Rename3(oldPath, newPath string, flags uint32) (errc int) {
 		f = fsimpl.RenameExchange
 	default:
 		return -fuse.EINVAL
+	}
+	oldPath, err := h.today(oldPath)
+	if err != nil {
+		return h.errno(err)
 	}
 	oldParent, oldName, err := h.parent(oldPath)
 	if err != nil {

@@ -97,6 +97,29 @@ func TestPathsAreInTheCaseThatIsKept(t *testing.T) {
 	require.Equal(t, -fuse.EEXIST, h.Mkdir("/ÜBER", 0o755))
 }
 
+// WinFsp unlinks and renames through a handle, by the path it was opened by. What has that
+// path by then is another file.
+func TestRenamedFileIsUnlinkedAndRenamedByItsOldPath(t *testing.T) {
+	h := newWindowsHost(t)
+	old := newFile(t, h, "/a")
+	require.Zero(t, h.Rename("/a", "/b"))
+	closeFile(t, h, "/a", newFile(t, h, "/a"))
+	require.Zero(t, h.Rename("/a", "/c"), "through the handle of what is b now")
+	names := listing(t, h, "/")
+	require.Contains(t, names, "a")
+	require.Contains(t, names, "c")
+	require.NotContains(t, names, "b")
+	require.Zero(t, h.Unlink("/A"))
+	names = listing(t, h, "/")
+	require.Contains(t, names, "a")
+	require.NotContains(t, names, "c")
+	require.Equal(t, -fuse.ENOENT, h.Unlink("/a"), "it is unlinked already")
+	require.Contains(t, listing(t, h, "/"), "a")
+	closeFile(t, h, "/a", old)
+	require.Zero(t, h.Unlink("/a"), "no handle has that path any more")
+	require.NotContains(t, listing(t, h, "/"), "a")
+}
+
 func TestAttributesAndTimesOfWindows(t *testing.T) {
 	h := newWindowsHost(t)
 	fh := newFile(t, h, "/f")
