@@ -123,7 +123,8 @@ func copyProgram(from, to string) error {
 
 // build builds a program of cmd.
 func build(name string) (string, error) {
-	out := filepath.Join(scratch, "bin", name+exeSuffix)
+	// Each has its own directory: what lies beside a pocket is installed with it.
+	out := filepath.Join(scratch, name, name+exeSuffix)
 	cmd := exec.Command("go", "build", "-o", out, "./cmd/"+name)
 	cmd.Dir = ".."
 	cmd.Env = buildEnvironment()
