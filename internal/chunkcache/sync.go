@@ -161,15 +161,15 @@ func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err
 	var (
 		mu   sync.Mutex // guards failed
 		wg   sync.WaitGroup
-		next = make(chan objectid.ID)
+		next = make(chan dirtyChunk)
 	)
 	failed = map[objectid.ID]error{}
 	for range min(syncWorkers, len(taken)) {
 		wg.Go(func() {
-			for id := range next {
-				if err := c.syncFile(id); err != nil {
+			for d := range next {
+				if err := c.syncFile(d); err != nil {
 					mu.Lock()
-					failed[id] = err
+					failed[d.id] = err
 					mu.Unlock()
 				}
 			}
@@ -178,7 +178,7 @@ func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err
 	var shards [shardCount]bool
 	for _, d := range taken {
 		shards[d.id[0]] = true
-		next <- d.id
+		next <- d
 	}
 	close(next)
 	wg.Wait()
@@ -198,14 +198,16 @@ func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err
 	return failed, err
 }
 
-// syncFile syncs one chunk. One that was evicted meanwhile needs none.
-func (c *Cache) syncFile(id objectid.ID) error {
-	c.claim(id) // Windows replaces and removes no file that is open
-	defer c.disclaim(id)
-	f, err := os.OpenFile(c.names.file(id), os.O_RDWR, 0)
+// syncFile syncs one chunk. One that was evicted meanwhile needs none, also when it was put
+// again since, into a pack: that has a sync of its own.
+func (c *Cache) syncFile(d dirtyChunk) error {
+	c.claim(d.id) // Windows replaces and removes no file that is open
+	defer c.disclaim(d.id)
+	f, err := os.OpenFile(c.names.file(d.id), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.mu.Lock()
-		_, lost := c.entries.find(id)
+		i, ok := c.entries.find(d.id)
+		lost := ok && c.entries.at[i].born == d.born
 		c.mu.Unlock()
 		if !lost {
 			return nil
