@@ -141,7 +141,7 @@ func TestImportOfWhatCannotBe(t *testing.T) {
 	p.waitSaid("/fifo is not taken in: it is neither a file")
 	p.waitSaid("/S.gpg-agent is not taken in")
 	p.waitSaid("took in 1 file, ", "1 could not be taken in", "2 that are neither")
-	if got := names(t, p.at("files")); len(got) != 1 || got[0] != "good" {
+	if got := dirNames(t, p.at("files")); len(got) != 1 || got[0] != "good" {
 		t.Errorf("the mount has %v", got)
 	}
 	if code, text, _ := m.ask("status"); code != exitOK || !strings.Contains(text, "1 could not be taken in") || !strings.Contains(text, "original what was there is in ") {
@@ -149,19 +149,9 @@ func TestImportOfWhatCannotBe(t *testing.T) {
 	}
 	p.interrupt()
 	p.expectEnd(exitError)
-	if got := names(t, m.home("files")); len(got) != 4 {
+	if got := dirNames(t, m.home("files")); len(got) != 4 {
 		t.Errorf("the original has %v", got)
 	}
-}
-
-func names(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	must(t, err)
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
 }
 
 // --import into a store with files adds what is not there; what differs stays as the store

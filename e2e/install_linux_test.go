@@ -123,10 +123,7 @@ func sameContent(t *testing.T, one, other string) {
 func TestInstallUpgradeUninstall(t *testing.T) {
 	needMounts(t)
 	t.Parallel()
-	i := newInstalling(t)
-	if systemdAnswers(i) {
-		t.Skip("a systemd answers here: the test would change what it starts")
-	}
+	i := newInstallingWithoutSystemd(t)
 	i.configure(dirStorage("store", newFolder(t)), mountTable("files", "store"))
 
 	said := i.run(0, program, "install")
@@ -179,21 +176,23 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	}
 }
 
-// systemdAnswers reports whether pocket would use a systemd.
-func systemdAnswers(i *installing) bool {
+// newInstallingWithoutSystemd is newInstalling for what would change what a systemd starts.
+func newInstallingWithoutSystemd(t *testing.T) *installing {
+	t.Helper()
+	i := newInstalling(t)
 	cmd := exec.Command("systemctl", "--user", "show-environment")
 	cmd.Env = i.env
-	return cmd.Run() == nil
+	if cmd.Run() == nil {
+		t.Skip("a systemd answers here: the test would change what it starts")
+	}
+	return i
 }
 
 // A pocket in a terminal with the same configuration makes room; one with another does not.
 func TestInstallTakesTheMountsOver(t *testing.T) {
 	needMounts(t)
 	t.Parallel()
-	i := newInstalling(t)
-	if systemdAnswers(i) {
-		t.Skip("a systemd answers here: the test would change what it starts")
-	}
+	i := newInstallingWithoutSystemd(t)
 	other := i.path("other.toml")
 	writeFile(t, other, strings.ReplaceAll(mountTable("other", "memory"), "~/", i.home()+"/"))
 	stays := i.start("--config", other)
@@ -216,10 +215,7 @@ func TestInstallTakesTheMountsOver(t *testing.T) {
 func TestUninstallWithoutTheStore(t *testing.T) {
 	needMounts(t)
 	t.Parallel()
-	i := newInstalling(t)
-	if systemdAnswers(i) {
-		t.Skip("a systemd answers here: the test would change what it starts")
-	}
+	i := newInstallingWithoutSystemd(t)
 	folder := newFolder(t)
 	i.configure(dirStorage("store", folder), mountTable("files", "store"))
 	i.run(0, program, "install")
@@ -265,10 +261,7 @@ func TestInstallRefusesAConfigurationWithMistakes(t *testing.T) {
 func TestInstallThatFailsPutsBackWhatWasThere(t *testing.T) {
 	needMounts(t)
 	t.Parallel()
-	i := newInstalling(t)
-	if systemdAnswers(i) {
-		t.Skip("a systemd answers here: the test would change what it starts")
-	}
+	i := newInstallingWithoutSystemd(t)
 	i.configure(mountTable("files", "memory"))
 	i.run(0, program, "install")
 	before := i.pid()

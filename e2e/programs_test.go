@@ -238,7 +238,7 @@ func renameItem(t *testing.T, dir string) {
 		output(t, "powershell", "-NoProfile", "-NonInteractive", "-Command",
 			"$ErrorActionPreference = 'Stop'; Rename-Item -LiteralPath $env:POCKET_FROM -NewName $env:POCKET_TO")
 	}
-	if got := namesIn(t, dir); !slices.Equal(got, []string{"Folder", "TWO.txt"}) {
+	if got := dirNames(t, dir); !slices.Equal(got, []string{"Folder", "TWO.txt"}) {
 		t.Errorf("names are %q", got)
 	}
 	if got := readFile(t, filepath.Join(dir, "two.TXT")); got != "one" {
@@ -254,18 +254,7 @@ func namesWithoutCase(t *testing.T, dir string) {
 	if _, err := os.OpenFile(filepath.Join(dir, "straße ärger.txt"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); !os.IsExist(err) {
 		t.Errorf("a second file of the same name in other case: %v", err)
 	}
-	if got := namesIn(t, dir); !slices.Equal(got, []string{"Straße Ärger.txt"}) {
+	if got := dirNames(t, dir); !slices.Equal(got, []string{"Straße Ärger.txt"}) {
 		t.Errorf("names are %q", got)
 	}
-}
-
-// namesIn returns the names in a directory as they are stored, in order.
-func namesIn(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	must(t, err)
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
 }

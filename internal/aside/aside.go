@@ -365,6 +365,17 @@ func (d *Original) note(format string, args ...any) {
 	d.notes = append(d.notes, fmt.Sprintf(format, args...))
 }
 
+// found is what is at a path.
+type found int
+
+const (
+	nothing   found = iota
+	emptyDir        // of a file system that is not mounted there
+	deadMount       // whose process is gone
+	mounted
+	something // else
+)
+
 // vanishes is how long a mount that has ended may go on being seen.
 const vanishes = 10 * time.Second
 

@@ -13,17 +13,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// found is what is at a path.
-type found int
-
-const (
-	nothing   found = iota
-	emptyDir        // of a file system that is not mounted there
-	deadMount       // whose process is gone
-	mounted
-	something // else
-)
-
 // mountsVanish says whether a mount that has ended is still seen for a while: WinFsp
 // removes its junction some time after the file system has stopped.
 const mountsVanish = true

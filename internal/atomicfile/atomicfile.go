@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hamflx/pocket/internal/oserror"
 )
 
 // Write replaces the file at path by body: a temporary file beside it, fsync, rename, fsync
@@ -19,11 +21,11 @@ func Write(path string, body []byte, perm fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*") // with mode 0600
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, reason(err))
+		return fmt.Errorf("write %s: %w", path, oserror.Reason(err))
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, errors.Join(reason(err), remove(f.Name())))
+			err = fmt.Errorf("write %s: %w", path, errors.Join(oserror.Reason(err), remove(f.Name())))
 		}
 	}()
 	_, err = f.Write(body)
@@ -43,15 +45,6 @@ func Write(path string, body []byte, perm fs.FileMode) (err error) {
 		return err
 	}
 	return SyncDir(dir)
-}
-
-// reason strips the name of the temporary file from an error, which says nothing to anybody.
-func reason(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }
 
 // remove removes a temporary file that may have its final name already.

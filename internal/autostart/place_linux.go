@@ -25,11 +25,7 @@ func Open() (*Site, error) {
 	}
 	// The service manager has an environment of its own; with another data directory
 	// pocket status would not find what it has started.
-	for _, name := range []string{"XDG_DATA_HOME", "POCKET_KEYRING", "POCKET_LOG"} {
-		if value := os.Getenv(name); value != "" {
-			env = append(env, name+"="+value)
-		}
-	}
+	env = append(env, given("XDG_DATA_HOME", "POCKET_KEYRING", "POCKET_LOG")...)
 	unit := systemd{file: filepath.Join(config, "systemd", "user", unitName), env: env}
 	s := &Site{Dir: userPrograms(home), Entry: unit}
 	if why := noUserManager(); why != "" {

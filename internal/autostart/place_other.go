@@ -23,13 +23,10 @@ func Open() (*Site, error) {
 		s.Entry = none{why: "nothing that is known starts programs for a user on " + runtime.GOOS}
 		return s, nil
 	}
-	agent := launchd{file: filepath.Join(home, "Library", "LaunchAgents", agentLabel+".plist"), uid: os.Getuid()}
-	for _, name := range []string{"POCKET_KEYRING", "POCKET_LOG"} {
-		if value := os.Getenv(name); value != "" {
-			agent.env = append(agent.env, name+"="+value)
-		}
+	s.Entry = launchd{
+		file: filepath.Join(home, "Library", "LaunchAgents", agentLabel+".plist"), uid: os.Getuid(),
+		env: given("POCKET_KEYRING", "POCKET_LOG"),
 	}
-	s.Entry = agent
 	return s, nil
 }
 

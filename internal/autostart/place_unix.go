@@ -93,3 +93,13 @@ func removeFile(path string) error {
 	}
 	return nil
 }
+
+// given returns those of the variables that are set here, as NAME=VALUE.
+func given(names ...string) (env []string) {
+	for _, name := range names {
+		if value := os.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/oserror"
 )
 
 // S3Change is what a person tells of a storage in a bucket, and of a directory to be
@@ -82,7 +83,7 @@ func (c S3Change) draft(file string, env Env) (*changed, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		target = file
 	case err != nil:
-		return nil, fmt.Errorf("%s: cannot be read: %w", show(file), reason(err))
+		return nil, fmt.Errorf("%s: cannot be read: %w", show(file), oserror.Reason(err))
 	default:
 		if text, perm, err = readFile(target); err != nil {
 			return nil, err

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"unicode"
+
+	"github.com/hamflx/pocket/internal/oserror"
 )
 
 // Env is what a configuration depends on besides its text. Tests make one up, so that
@@ -172,33 +174,24 @@ func load(explicit string, env Env, parse func(string, []byte, fs.FileMode, Env)
 func readFile(file string) ([]byte, fs.FileMode, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: cannot be read: %w: give this user the right to read it", show(file), reason(err))
+		return nil, 0, fmt.Errorf("%s: cannot be read: %w: give this user the right to read it", show(file), oserror.Reason(err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: cannot be read: %w: check the file", show(file), reason(err))
+		return nil, 0, fmt.Errorf("%s: cannot be read: %w: check the file", show(file), oserror.Reason(err))
 	}
 	if info.IsDir() {
 		return nil, 0, fmt.Errorf("%s: is a directory: name the file in it, or remove the directory", show(file))
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: cannot be read: %w: check the file and its disk", show(file), reason(err))
+		return nil, 0, fmt.Errorf("%s: cannot be read: %w: check the file and its disk", show(file), oserror.Reason(err))
 	}
 	if len(text) > maxFileSize {
 		return nil, 0, fmt.Errorf("%s: larger than 1 MiB: this is not a configuration, check the path", show(file))
 	}
 	return text, info.Mode().Perm(), nil
-}
-
-// reason strips the path from an error of package os: the message names it already.
-func reason(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }
 
 // show makes a text fit to stand in one line: unchanged unless it holds control characters.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/oserror"
 )
 
 // suffix ends the file name of every profile.
@@ -84,12 +85,12 @@ func (s *dirStore) read(name string) ([]byte, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s: %w: this user may not read it: make one of your own with pocket-creds set %s", s.profile(name), ErrForeign, name)
 	case err != nil:
-		return nil, fmt.Errorf("%s: open: %w", s.profile(name), reason(err))
+		return nil, fmt.Errorf("%s: open: %w", s.profile(name), oserror.Reason(err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("%s: stat: %w", s.profile(name), reason(err))
+		return nil, fmt.Errorf("%s: stat: %w", s.profile(name), oserror.Reason(err))
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: it is not a file: remove it and run pocket-creds set %s", s.profile(name), ErrDamaged, name)
@@ -99,7 +100,7 @@ func (s *dirStore) read(name string) ([]byte, error) {
 	}
 	sealed, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: read: %w", s.profile(name), reason(err))
+		return nil, fmt.Errorf("%s: read: %w", s.profile(name), oserror.Reason(err))
 	}
 	if len(sealed) > maxFile {
 		return nil, fmt.Errorf("%s: %w: it is far too large: make it anew with pocket-creds set %s", s.profile(name), ErrDamaged, name)
@@ -159,7 +160,7 @@ func (s *dirStore) List() ([]Profile, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list profiles in %s: %w", s.dir, reason(err))
+		return nil, fmt.Errorf("list profiles in %s: %w", s.dir, oserror.Reason(err))
 	}
 	var profiles []Profile
 	for _, e := range entries {
@@ -172,7 +173,7 @@ func (s *dirStore) List() ([]Profile, error) {
 			continue // deleted just now
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list profiles in %s: %w", s.dir, reason(err))
+			return nil, fmt.Errorf("list profiles in %s: %w", s.dir, oserror.Reason(err))
 		}
 		profiles = append(profiles, Profile{name, info.ModTime(), s.seal.place(s.head(name))})
 	}
@@ -193,24 +194,10 @@ func (s *dirStore) Delete(name string) error {
 		err = atomicfile.SyncDir(s.dir)
 	}
 	if err != nil {
-		return fmt.Errorf("delete %s: %w", s.profile(name), reason(err))
+		return fmt.Errorf("delete %s: %w", s.profile(name), oserror.Reason(err))
 	}
 	if err := s.seal.release(before); err != nil {
 		return fmt.Errorf("profile %q is deleted, but its key is still there: %w", name, err)
 	}
 	return nil
-}
-
-// reason strips the operation and the path from an error of package os: the messages here
-// name them already.
-func reason(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	var le *os.LinkError
-	if errors.As(err, &le) {
-		return le.Err
-	}
-	return err
 }

@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/hamflx/pocket/internal/oserror"
 )
 
 // What rotation keeps unless Options say otherwise.
@@ -77,7 +79,7 @@ func Open(path string, o Options) (*Log, error) {
 	f := &rotated{path: path, max: o.MaxSize, keep: o.Keep}
 	err := f.open()
 	if err != nil {
-		err = fmt.Errorf("log %s cannot be written: %w: nothing is logged until Pocket is started again", path, reason(err))
+		err = fmt.Errorf("log %s cannot be written: %w: nothing is logged until Pocket is started again", path, oserror.Reason(err))
 		return &Log{Logger: slog.New(slog.DiscardHandler), file: f}, err
 	}
 	return &Log{Logger: slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: o.Level})), file: f}, nil
@@ -214,13 +216,4 @@ func (r *rotated) shift() error {
 		return err
 	}
 	return nil
-}
-
-// reason strips the path from an error of package os: the message names it already.
-func reason(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }
