@@ -194,6 +194,22 @@ type outcome struct {
 	left   bool // changes are left in its journal
 }
 
+// clashes returns why mounts cannot be at their paths whatever is there: symbolic links lead to
+// the path of an earlier one. Both would move the same directory aside.
+func (r *runner) clashes() map[*view]error {
+	clashes := make(map[*view]error)
+	first := make(map[string]string)
+	for _, v := range r.views {
+		path := fusehost.Real(v.config.Path)
+		if name, ok := first[path]; ok {
+			clashes[v] = fmt.Errorf("%s leads to %s, and mount %s is there already: choose another mount_path", v.config.Path, path, name)
+			continue
+		}
+		first[path] = v.config.Name
+	}
+	return clashes
+}
+
 // run mounts, holds the mounts until they have ended, and returns the exit code. The
 // first signal, or ENTER, ends them; the second one leaves what is not uploaded in the
 // journal; the third does not wait for anything.
@@ -212,8 +228,12 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 	}()
 	enter := pressed(stdin)
 	outcomes := make(chan outcome, len(r.views))
+	clashes := r.clashes()
 	for _, v := range r.views {
 		s, err := session.New(r.ctx, v.config, o)
+		if clash := clashes[v]; clash != nil {
+			err = clash
+		}
 		go func() {
 			if err != nil {
 				r.starting.Done()
