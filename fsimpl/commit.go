@@ -140,10 +140,11 @@ func (i *inode) commitLocked(apart bool) error {
 
 	i.attrMu.Lock()
 	content.ModTime = i.mtime
+	written := i.ctime
 	i.attrMu.Unlock()
 	queued := false
 	err = i.fs.index.Update(func(tx *loroindex.Tx) error {
-		return tx.SetContent(i.node, content)
+		return tx.SetContentOf(i.node, content, written)
 	}, func(op loroindex.Op) {
 		i.ticket = i.fs.queue.Add(
 			journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update},

@@ -70,6 +70,26 @@ func TestClosedFileSurvivesAKill(t *testing.T) {
 	}
 }
 
+// TestTimesStayWhenAWrittenFileIsClosed guards what git relies on: it remembers a file's times
+// when it closed it and takes a file whose times differ for a changed one.
+func TestTimesStayWhenAWrittenFileIsClosed(t *testing.T) {
+	m := newMachine(t, newFaultStore(), 1<<20)
+	f, _, err := m.Create(root, "f", 0o644, me, readWrite)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("content"), 0)
+	require.NoError(t, err)
+	written, err := f.Stat()
+	require.NoError(t, err)
+	require.NoError(t, f.Flush())
+	flushed, err := f.Stat()
+	require.NoError(t, err)
+	require.Equal(t, written, flushed)
+	require.NoError(t, f.Release())
+	closed, err := m.Stat(written.Node)
+	require.NoError(t, err)
+	require.Equal(t, written, closed)
+}
+
 // newSmall returns a machine with a small cache, of some bytes, and chunks of 64 KiB.
 func newSmall(t *testing.T, store *faultStore, cache int64) *machine {
 	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: cache, roomWait: 300 * time.Millisecond}

@@ -369,11 +369,17 @@ func (t *Tx) Exchange(a, b Node) error {
 	return nil
 }
 
-// SetContent replaces size, modification time and object at once. Of anything
+// SetContent replaces size, modification time and object at once, now. Of anything
 // but a File only ModTime counts.
 //
 // Errors: ErrRemoved, ErrInvalid (negative size), ErrLimit.
 func (t *Tx) SetContent(n Node, c Content) error {
+	return t.SetContentOf(n, c, t.now)
+}
+
+// SetContentOf is SetContent of what was written at that time, in microseconds since 1970:
+// the time of change becomes that, if it was not later already.
+func (t *Tx) SetContentOf(n Node, c Content, written int64) error {
 	x := t.x
 	n, err := t.live(n)
 	if err != nil {
@@ -389,7 +395,7 @@ func (t *Tx) SetContent(n Node, c Content) error {
 	info, old := x.facts(n)
 	c = c.of(info, true)
 	t.save(n)
-	nd.changed = t.now
+	nd.changed = max(nd.changed, written)
 	if nd.kind == Dir {
 		dir := &x.dirs[nd.dir]
 		if c == old && dir.mtime != c.ModTime {
