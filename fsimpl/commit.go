@@ -148,7 +148,7 @@ func (i *inode) commitLocked(apart bool) error {
 	}, func(op loroindex.Op) {
 		i.ticket = i.fs.queue.Add(
 			journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update},
-			transfer.Change{Node: uint64(i.node), Objects: i.fresh, Replaces: true, Names: inContent})
+			transfer.Change{Node: uint64(i.node), Objects: i.fresh, Replaces: true, Names: inContent, Offered: i.early.offers})
 		i.peer, i.end, queued = op.Peer, op.End, true
 	})
 	if errors.Is(err, loroindex.ErrRemoved) {
@@ -160,7 +160,7 @@ func (i *inode) commitLocked(apart bool) error {
 	if !queued { // the same content as before
 		i.dropFresh(func(objectid.ID) bool { return false })
 	}
-	i.fresh = nil
+	i.fresh, i.early = nil, early{}
 	i.content = content
 	i.attrMu.Lock()
 	i.changed = false

@@ -55,6 +55,7 @@ type Options struct {
 	ChunkSize int64         // bytes; 0: DefaultChunkSize
 	CacheSize int64         // bytes, at least a chunk; 0: DefaultCacheSize, or a tenth of the disk if that is less
 	Uploads   int           // at once; 0: transfer.DefaultWorkers
+	Behind    int64         // how many bytes uploads of a file that is being written stay behind; 0: DefaultBehind
 	Device    string        // names this machine in conflict names and in the history
 	UID, GID  uint32        // owner of what records none
 	RootMode  uint32        // permission bits of the root until somebody sets them
@@ -72,6 +73,9 @@ const (
 	DefaultChunkSize = 4 << 20
 	// DefaultCacheSize bounds the chunk cache in bytes, on a disk that is large enough.
 	DefaultCacheSize = 10 << 30
+	// DefaultBehind is how many bytes the uploads of a file that is being written stay behind: a
+	// smaller one may soon be replaced by another, and the end of a larger one be written again.
+	DefaultBehind = 16 << 20
 	// DefaultReadWait is how long a read waits for a store that does not answer.
 	DefaultReadWait = time.Minute
 	// DefaultOpenWait is how long Open waits for a store that does not answer.
@@ -153,6 +157,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	}
 	if opts.CacheSize < opts.ChunkSize {
 		return nil, fmt.Errorf("a cache of %d bytes has no room for one chunk of %d bytes: set a larger cache_size or a smaller chunk_size", opts.CacheSize, opts.ChunkSize)
+	}
+	if opts.Behind == 0 {
+		opts.Behind = DefaultBehind
 	}
 	if opts.RoomWait == 0 {
 		opts.RoomWait = DefaultRoomWait

@@ -126,7 +126,7 @@ func (m *machine) tryStart() (err error) {
 	m.state, err = statedir.Open(m.data, "test")
 	require.NoError(m.t, err)
 	m.FS, err = fsimpl.Open(context.Background(), fsimpl.Options{
-		Name: "test", Store: m.store, State: m.state, Mode: m.mode, Rules: m.rules, ChunkSize: m.chunk, CacheSize: cmp.Or(m.cache, 1<<30), RoomWait: m.roomWait,
+		Name: "test", Store: m.store, State: m.state, Mode: m.mode, Rules: m.rules, ChunkSize: m.chunk, Behind: 2 * m.chunk, CacheSize: cmp.Or(m.cache, 1<<30), RoomWait: m.roomWait,
 		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: cmp.Or(m.rootMode, 0o755),
 		OpenWait: cmp.Or(m.openWait, time.Minute), ReadWait: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),

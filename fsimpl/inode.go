@@ -31,6 +31,7 @@ type inode struct {
 	version uint64            // counts changes of extents
 	staged  *staging.File     // written and not in extents yet
 	fresh   []journal.Upload  // objects in extents that no commit named yet; one pin each is the queue's to be
+	early   early             // which of those are uploaded before the commit
 	pins    []objectid.ID     // one pin each, held until the inode is forgotten: readers of an unlinked file need them
 	ticket  *journal.Ticket   // of the last commit
 	peer    uint64            // the last commit's operation, for Sync mode
@@ -339,4 +340,5 @@ func (i *inode) dropFresh(keep func(objectid.ID) bool) {
 		}
 	}
 	i.fresh = kept
+	i.withdraw(keep)
 }

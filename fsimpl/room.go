@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/statedir"
 )
 
@@ -86,6 +87,7 @@ func (fs *FS) unpinStored() {
 		}
 		clear(ino.pins[len(kept):])
 		ino.pins = kept
+		ino.dropFresh(func(id objectid.ID) bool { return !fs.queue.Stored(id) }) // uploaded before the commit
 		ino.mu.Unlock()
 	}
 }
@@ -99,5 +101,8 @@ func (i *inode) sealWritten(slot int64) error {
 	if !i.fs.roomForData(size) {
 		return fmt.Errorf("%w: %d bytes", chunkcache.ErrFull, i.fs.opts.CacheSize)
 	}
-	return i.sealSlot(slot, size)
+	if err := i.sealSlot(slot, size); err != nil {
+		return err
+	}
+	return i.completed(slot)
 }

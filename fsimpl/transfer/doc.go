@@ -31,6 +31,7 @@ type Cache interface {
 	Get(id objectid.ID) ([]byte, error)
 	PutFetched(id objectid.ID, body []byte, stream bool) error
 	Has(id objectid.ID) bool
+	Pin(id objectid.ID) error
 	Unpin(id objectid.ID)
 }
 

@@ -74,6 +74,7 @@ type Change struct {
 	// objects the new content still consists of; nil: none.
 	Replaces bool
 	Names    func(objectid.ID) bool
+	Offered  []objectid.ID // offers of the file that end with this change
 }
 
 // Queue is the way up. Its methods may be called concurrently.
@@ -94,11 +95,13 @@ type Queue struct {
 	retry   []*object             // failed before: first to be uploaded
 	waiting []*object             // to be uploaded, in the order of their operations
 	delayed []*object             // to be uploaded not before their time, which ascends
+	offered []*object             // not named by an operation yet, or since: after all others
 	recent  map[objectid.ID]bool  // uploaded by this process
 	files   map[uint64]*operation // the newest operation with content, by file
 	nodes   map[uint64]int        // pending objects by file
 	settled map[uint64]time.Time  // when a file's content was last committed
 	running int                   // uploads under way, in halves of a place
+	early   int                   // those of offered objects, in halves too
 	fails   int                   // failures in a row
 	resume  time.Time             // no upload or publish before this
 	urgent  int                   // callers that wait for the store
@@ -144,8 +147,11 @@ type object struct {
 	node      uint64 // the first file that has it
 	file      uint64 // the same as Change.Node; 0 when an earlier process left it
 	since     time.Time
-	users     int // operations that want it
+	users     int  // operations that want it
+	offers    int  // files being written that will want it
+	listed    bool // on the journal's upload list
 	uploading bool
+	early     bool      // counted in Queue.early
 	done      bool      // uploaded, or not wanted any more
 	after     time.Time // not before
 }
@@ -219,7 +225,7 @@ func (q *Queue) restore(entries []journal.Entry, uploads []journal.Upload) {
 		if q.objects[u.Object] != nil {
 			continue
 		}
-		o := &object{id: u.Object, size: u.Size, node: u.Node, users: 1, since: u.Added}
+		o := &object{id: u.Object, size: u.Size, node: u.Node, users: 1, listed: true, since: u.Added}
 		q.enqueue(o)
 		first.wants = append(first.wants, o)
 	}
@@ -228,9 +234,12 @@ func (q *Queue) restore(entries []journal.Entry, uploads []journal.Upload) {
 // enqueue puts an object behind all that wait to be uploaded. Called with mu held.
 func (q *Queue) enqueue(o *object) {
 	q.objects[o.id] = o
-	if o.after.IsZero() {
+	switch {
+	case o.unnamed():
+		q.offered = append(q.offered, o)
+	case o.after.IsZero():
 		q.waiting = append(q.waiting, o)
-	} else {
+	default:
 		q.delayed = append(q.delayed, o)
 	}
 	q.nodes[o.node]++
@@ -276,9 +285,7 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 	var after time.Time
 	if c.Replaces {
 		if len(c.Objects) > 0 {
-			if last := q.settled[c.Node]; !q.opts.Eager && q.urgent == 0 && now.Sub(last) < settle {
-				after = now.Add(settle)
-			}
+			after = q.settling(c.Node, now)
 			if len(q.settled) > 10_000 {
 				clear(q.settled)
 			}
@@ -297,13 +304,23 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 		}
 		if o == nil {
 			o = &object{id: u.Object, size: u.Size, node: u.Node, file: c.Node, since: op.since, after: after}
+			o.users++
 			q.enqueue(o)
-			e.Uploads = append(e.Uploads, u)
 		} else {
+			if o.unnamed() && !o.uploading {
+				q.waiting = append(q.waiting, o)
+			}
+			o.users++
 			q.opts.Cache.Unpin(u.Object)
 		}
-		o.users++
+		if !o.listed {
+			o.listed = true
+			e.Uploads = append(e.Uploads, u)
+		}
 		op.wants = append(op.wants, o)
+	}
+	for _, id := range c.Offered {
+		q.unoffer(id)
 	}
 	if len(op.wants) > 0 {
 		q.files[c.Node] = op
@@ -314,6 +331,15 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 		q.broadcast()
 	}
 	return ticket
+}
+
+// settling returns when content of a file may be uploaded: the zero time for at once.
+// Called with mu held.
+func (q *Queue) settling(file uint64, now time.Time) time.Time {
+	if q.opts.Eager || q.urgent > 0 || now.Sub(q.settled[file]) >= settle {
+		return time.Time{}
+	}
+	return now.Add(settle)
 }
 
 // supersede takes from an earlier operation on a file what its new content does
@@ -328,7 +354,7 @@ func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) 
 			op.wants = append(op.wants, o)
 		default:
 			o.users--
-			if o.users == 0 && !o.uploading {
+			if o.unwanted() && !o.uploading {
 				q.forget(o)
 				drop = append(drop, o.id)
 			}
@@ -337,6 +363,9 @@ func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) 
 	earlier.wants, earlier.until = nil, op
 	return drop
 }
+
+// unwanted reports whether nobody wants an object in the store any more.
+func (o *object) unwanted() bool { return o.users == 0 && o.offers == 0 }
 
 // forget gives up an object that is not being uploaded. It stays in its list, where
 // next passes it over, and pinned: until the operation that replaced it survives a power

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/objstore"
 )
@@ -68,9 +67,15 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 			if o == nil {
 				o = pop(&q.waiting)
 			}
+			if o == nil && (q.opts.Eager || q.urgent > 0 || q.early < 2*beside()) {
+				o = pop(&q.offered)
+			}
 			if o != nil {
-				o.uploading = true
+				o.uploading, o.early = true, o.unnamed()
 				q.running += o.halves()
+				if o.early {
+					q.early += o.halves()
+				}
 				return o, nil
 			}
 			until = time.Time{}
@@ -94,7 +99,8 @@ const (
 	streamMost  = 3 * time.Second       // an object waits no longer than this for the end
 )
 
-// beside returns how many uploads run beside a stream of changes.
+// beside returns how many uploads run beside a stream of changes, or beside a large file
+// that is being written.
 func beside() int { return max(4, 8*(runtime.GOMAXPROCS(0)-2)) }
 
 // halves is how much of the places for uploads one takes: what is small waits for answers
@@ -126,13 +132,13 @@ func (q *Queue) calm(now time.Time) time.Time {
 	return end
 }
 
-// pop takes the first object of a list that is still wanted, or returns nil.
+// pop takes the first object of a list that is still to be uploaded, or returns nil.
 func pop(list *[]*object) *object {
 	for len(*list) > 0 {
 		o := (*list)[0]
 		(*list)[0] = nil
 		*list = (*list)[1:]
-		if !o.done {
+		if !o.done && !o.uploading {
 			return o
 		}
 	}
@@ -189,13 +195,16 @@ func (q *Queue) finish(o *object, err error) {
 	var lost *lostError
 	settled := err == nil || errors.As(err, &lost)
 	if settled {
-		q.settle(o)
+		q.opts.Cache.Unpin(o.id)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.broadcast()
-	o.uploading = false
 	q.running -= o.halves()
+	if o.early {
+		q.early -= o.halves()
+	}
+	o.uploading, o.early = false, false
 	switch {
 	case err == nil:
 		if len(q.recent) > recentMost {
@@ -205,24 +214,23 @@ func (q *Queue) finish(o *object, err error) {
 		q.state.DoneObjects++
 		q.state.DoneBytes += o.size
 		q.worked()
-	case lost != nil:
+	case settled:
 		// Holding back everything that came later would not bring it back.
 		q.log.Error("content is lost", "object", o.id, "error", err)
 	default:
 		q.failed("upload of "+o.id.Key(), err)
-		if o.users > 0 {
-			q.retry = append(q.retry, o)
-			return
-		}
-		// Given up by a change that may not survive a power loss yet: as with forget.
-		q.opts.Journal.Enqueue(journal.Entry{Drop: []objectid.ID{o.id}, Dropped: q.unpin})
 	}
-	o.done = true
-	q.remove(o)
-}
-
-// settle tells journal and cache that an object need not be uploaded any more.
-func (q *Queue) settle(o *object) {
-	q.opts.Journal.Uploaded(o.id)
-	q.opts.Cache.Unpin(o.id)
+	switch {
+	case settled:
+		if o.listed {
+			q.opts.Journal.Uploaded(o.id)
+		}
+		o.done = true
+		q.remove(o)
+	case o.unwanted():
+		q.forget(o)
+		q.drop(o)
+	default:
+		q.retry = append(q.retry, o)
+	}
 }
