@@ -2,15 +2,9 @@ package fsimpl_test
 
 import (
 	"bytes"
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,241 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/fsimpl"
-	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/objstore"
-	"github.com/hamflx/pocket/objstore/memstore"
 )
-
-const (
-	root      = fsimpl.Root
-	readWrite = fsimpl.OpenRead | fsimpl.OpenWrite
-)
-
-var me = fsimpl.Owner{UID: 1000, GID: 1000}
-
-// machine is one computer: a state directory and a mount on it.
-type machine struct {
-	t        testing.TB
-	store    *faultStore
-	data     string
-	chunk    int64
-	mode     fsimpl.Mode
-	rules    fsimpl.Rules
-	name     string        // of the device; "": machine
-	poll     time.Duration // 0: never
-	rootMode uint32        // 0: 0755
-	openWait time.Duration // 0: long
-	cache    int64         // bytes; 0: 1 GiB
-	roomWait time.Duration // 0: the default
-	state    *statedir.Dir
-	*fsimpl.FS
-}
-
-// faultStore is a memory store whose calls fail on demand and are counted.
-type faultStore struct {
-	objstore.Store
-	mu    sync.Mutex
-	fail  func(op, key string) error // guarded by mu
-	bytes int64                      // put, guarded by mu
-	puts  map[string]int             // by first folder of the key, guarded by mu
-}
-
-func newFaultStore() *faultStore { return &faultStore{Store: memstore.New(), puts: map[string]int{}} }
-
-func (s *faultStore) setFail(fail func(op, key string) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fail = fail
-}
-
-func (s *faultStore) check(op, key string, n int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fail != nil {
-		if err := s.fail(op, key); err != nil {
-			return err
-		}
-	}
-	if op == objstore.OpPut {
-		s.bytes += int64(n)
-		folder, _, _ := strings.Cut(key, "/")
-		s.puts[folder]++
-	}
-	return nil
-}
-
-func (s *faultStore) Get(ctx context.Context, key string, max int64) ([]byte, error) {
-	if err := s.check(objstore.OpGet, key, 0); err != nil {
-		return nil, err
-	}
-	return s.Store.Get(ctx, key, max)
-}
-
-func (s *faultStore) Put(ctx context.Context, key string, body []byte) error {
-	if err := s.check(objstore.OpPut, key, len(body)); err != nil {
-		return err
-	}
-	return s.Store.Put(ctx, key, body)
-}
-
-func (s *faultStore) uploaded() (bytes int64, data, index int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bytes, s.puts["data"], s.puts["index"]
-}
-
-func unavailable(op, key string) error {
-	return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
-}
-
-func newMachine(t testing.TB, store *faultStore, chunk int64) *machine {
-	m := &machine{t: t, store: store, data: t.TempDir(), chunk: chunk}
-	m.start()
-	t.Cleanup(func() {
-		if m.FS != nil {
-			m.stop()
-		}
-	})
-	return m
-}
-
-func (m *machine) start() {
-	require.NoError(m.t, m.tryStart())
-}
-
-func (m *machine) tryStart() (err error) {
-	m.state, err = statedir.Open(m.data, "test")
-	require.NoError(m.t, err)
-	m.FS, err = fsimpl.Open(context.Background(), fsimpl.Options{
-		Name: "test", Store: m.store, State: m.state, Mode: m.mode, Rules: m.rules, ChunkSize: m.chunk, Behind: 2 * m.chunk, CacheSize: cmp.Or(m.cache, 1<<30), RoomWait: m.roomWait,
-		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: cmp.Or(m.rootMode, 0o755),
-		OpenWait: cmp.Or(m.openWait, time.Minute), ReadWait: 50 * time.Millisecond,
-		Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		m.FS = nil
-		require.NoError(m.t, m.state.Close())
-	}
-	return err
-}
-
-// stop ends the mount as a user would: everything is in the store afterwards.
-func (m *machine) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	require.NoError(m.t, m.Close(ctx, nil))
-	require.NoError(m.t, m.state.Close())
-	m.FS = nil
-}
-
-// leave ends the mount at once, with what is not uploaded left in the journal.
-func (m *machine) leave() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	err := m.Close(ctx, nil)
-	require.NoError(m.t, m.state.Close())
-	m.FS = nil
-	return err
-}
-
-func (m *machine) restart() {
-	m.stop()
-	m.start()
-}
-
-func (m *machine) create(parent fsimpl.Node, name string) *fsimpl.File {
-	f, _, err := m.Create(parent, name, 0o644, me, readWrite)
-	require.NoError(m.t, err)
-	return f
-}
-
-// put writes a whole file and closes it.
-func (m *machine) put(path string, body []byte) {
-	dir, name := root, path
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		var err error
-		dir, err = m.Resolve(path[:i])
-		require.NoError(m.t, err)
-		name = path[i+1:]
-	}
-	f, _, err := m.Create(dir, name, 0o644, me, readWrite)
-	if fsimpl.KindOf(err) == fsimpl.Exist {
-		var a fsimpl.Attr
-		a, err = m.Lookup(dir, name)
-		require.NoError(m.t, err)
-		f, err = m.Open(a.Node, readWrite|fsimpl.OpenTruncate)
-	}
-	require.NoError(m.t, err)
-	_, err = f.WriteAt(body, 0)
-	require.NoError(m.t, err)
-	m.close(f)
-}
-
-func (m *machine) close(f *fsimpl.File) {
-	m.t.Helper()
-	require.NoError(m.t, f.Flush())
-	require.NoError(m.t, f.Release())
-}
-
-// get reads a whole file.
-func (m *machine) get(path string) []byte {
-	m.t.Helper()
-	body, err := m.tryGet(path)
-	require.NoError(m.t, err)
-	return body
-}
-
-func (m *machine) tryGet(path string) ([]byte, error) {
-	n, err := m.Resolve(path)
-	if err != nil {
-		return nil, err
-	}
-	f, err := m.Open(n, fsimpl.OpenRead)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Release()
-	return readAll(f)
-}
-
-func readAll(f *fsimpl.File) ([]byte, error) {
-	var body []byte
-	p := make([]byte, 128<<10)
-	for {
-		n, err := f.ReadAt(p, int64(len(body)))
-		if err != nil || n == 0 {
-			return body, err
-		}
-		body = append(body, p[:n]...)
-	}
-}
-
-func (m *machine) names(path string) []string {
-	n, err := m.Resolve(path)
-	require.NoError(m.t, err)
-	d, err := m.OpenDir(n)
-	require.NoError(m.t, err)
-	names := []string{}
-	for _, e := range d.Entries() {
-		names = append(names, e.Name)
-	}
-	return names
-}
-
-func (m *machine) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	require.NoError(m.t, m.Drain(ctx, nil))
-}
-
-func randomBytes(rng *rand.Rand, n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(rng.Uint32())
-	}
-	return p
-}
 
 func TestFileIsThereAgainAfterARestart(t *testing.T) {
 	store := newFaultStore()
@@ -506,117 +268,6 @@ func TestHolesCostNothing(t *testing.T) {
 	require.NoError(t, f.Release())
 }
 
-func TestStoreThatFailsGivesAnErrorNeverWrongData(t *testing.T) {
-	store := newFaultStore()
-	m := newMachine(t, store, 64<<10)
-	m.put("small", []byte("content"))
-	m.put("large", make([]byte, 200_000))
-	m.stop()
-	other := newMachine(t, store, 64<<10)
-	store.setFail(func(op, key string) error {
-		if strings.HasPrefix(key, "data/") {
-			return unavailable(op, key)
-		}
-		return nil
-	})
-	for _, path := range []string{"/small", "/large"} {
-		body, err := other.tryGet(path)
-		require.Equal(t, fsimpl.IO, fsimpl.KindOf(err), path)
-		require.Error(t, err)
-		require.Empty(t, body)
-		a, err := other.Resolve(path)
-		require.NoError(t, err)
-		attr, err := other.Stat(a)
-		require.NoError(t, err)
-		require.NotZero(t, attr.Size)
-	}
-	store.setFail(nil)
-	require.Equal(t, "content", string(other.get("/small")))
-}
-
-func TestStoreThatIsAwayKeepsNobodyFromWorking(t *testing.T) {
-	store := newFaultStore()
-	m := newMachine(t, store, 64<<10)
-	m.put("before", []byte("1"))
-	m.drain()
-	store.setFail(unavailable)
-	m.put("during", []byte("2"))
-	_, err := m.Mkdir(root, "dir", 0o755, me)
-	require.NoError(t, err)
-	require.NoError(t, m.Rename(root, "before", root, "renamed", 0))
-	require.Equal(t, "2", string(m.get("/during")))
-	var left *fsimpl.LeftError
-	require.ErrorAs(t, m.leave(), &left)
-	require.Positive(t, left.Progress.Changes)
-
-	// Starting without the store works from what this machine knows.
-	m.openWait = 100 * time.Millisecond
-	m.start()
-	require.NotEmpty(t, m.Notices())
-	require.Equal(t, "2", string(m.get("/during")))
-	require.ElementsMatch(t, []string{"renamed", "during", "dir"}, m.names("/"))
-	store.setFail(nil)
-	m.stop()
-	other := newMachine(t, store, 64<<10)
-	require.Equal(t, "2", string(other.get("/during")))
-	require.Equal(t, "1", string(other.get("/renamed")))
-}
-
-func TestStoreThatIsAwaySinceItWasEmptyKeepsNobodyFromWorking(t *testing.T) {
-	store := newFaultStore()
-	m := newMachine(t, store, 64<<10)
-	store.setFail(unavailable)
-	m.put("f", []byte("1"))
-	var left *fsimpl.LeftError
-	require.ErrorAs(t, m.leave(), &left)
-	m.openWait = 100 * time.Millisecond
-	m.start()
-	require.Equal(t, "1", string(m.get("/f")))
-	require.ErrorAs(t, m.leave(), &left)
-
-	// One that never saw the store cannot know what is in it.
-	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, openWait: m.openWait}
-	require.ErrorIs(t, stranger.tryStart(), objstore.ErrUnavailable)
-
-	m.openWait, stranger.openWait = 0, 0
-	store.setFail(nil)
-	m.start()
-	m.stop()
-	stranger.start()
-	require.Equal(t, "1", string(stranger.get("/f")))
-	stranger.stop()
-}
-
-func TestIndexThatCannotBeReadStopsTheMountAndWritesNothing(t *testing.T) {
-	store := newFaultStore()
-	m := newMachine(t, store, 64<<10)
-	m.put("f", []byte("1"))
-	m.stop()
-	_, dataBefore, indexBefore := store.uploaded()
-
-	away := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10}
-	store.setFail(func(op, key string) error {
-		return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrPermission, Err: errors.New("forced")}
-	})
-	require.ErrorIs(t, away.tryStart(), objstore.ErrPermission)
-	store.setFail(nil)
-
-	ctx := context.Background()
-	head, err := store.Store.Get(ctx, loroindex.HeadKey, 1000)
-	require.NoError(t, err)
-	key := loroindex.ObjectPrefix + string(head)
-	require.NoError(t, store.Store.Put(ctx, key, []byte("damaged")))
-	for info, err := range store.List(ctx, "index/updates/", "") {
-		require.NoError(t, err)
-		require.NoError(t, store.Store.Delete(ctx, info.Key))
-	}
-	err = away.tryStart()
-	require.ErrorIs(t, err, loroindex.ErrDamaged)
-	require.ErrorContains(t, err, key)
-	_, data, index := store.uploaded()
-	require.Equal(t, []int{dataBefore, indexBefore}, []int{data, index})
-}
-
 func TestSyncModeClosesWhenTheStoreHasTheFile(t *testing.T) {
 	store := newFaultStore()
 	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, mode: fsimpl.Sync}
@@ -799,25 +450,6 @@ func TestConcurrentWritersOfOneFileAndOfMany(t *testing.T) {
 	require.Len(t, m.names("/"), 1+8*20)
 }
 
-func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
-	store := newFaultStore()
-	m := newMachine(t, store, 64<<10)
-	m.put("f", []byte("in the store"))
-	m.stop()
-	state, err := statedir.Open(m.data, "test")
-	require.NoError(t, err)
-	path := state.Journal()
-	require.NoError(t, state.Close())
-	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("damage"), 10_000), 0o600))
-	m.start()
-	require.Len(t, m.Notices(), 1)
-	require.Contains(t, m.Notices()[0], "damaged")
-	require.Equal(t, "in the store", string(m.get("/f")))
-	aside, err := filepath.Glob(path + ".damaged-*")
-	require.NoError(t, err)
-	require.NotEmpty(t, aside)
-}
-
 func TestRootOfAFreshMountHasTheModeItWasGiven(t *testing.T) {
 	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 64 << 10, rootMode: 0o700}
 	m.start()
@@ -826,21 +458,6 @@ func TestRootOfAFreshMountHasTheModeItWasGiven(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint32(0o700), a.Mode)
 	m.stop()
-}
-
-// indexBucket is a store as the index sees it.
-type indexBucket struct{ objstore.Store }
-
-func (b indexBucket) NotExist(err error) bool { return errors.Is(err, objstore.ErrNotExist) }
-
-func (b indexBucket) List(ctx context.Context, prefix, after string) iter.Seq2[loroindex.Object, error] {
-	return func(yield func(loroindex.Object, error) bool) {
-		for info, err := range b.Store.List(ctx, prefix, after) {
-			if !yield(loroindex.Object(info), err) {
-				return
-			}
-		}
-	}
 }
 
 func TestOneChangeOfALargeIndexUploadsNoSnapshot(t *testing.T) {
@@ -868,23 +485,4 @@ func TestOneChangeOfALargeIndexUploadsNoSnapshot(t *testing.T) {
 	require.Less(t, bytes, int64(2<<10))
 	m.start()
 	require.Equal(t, "new", string(m.get("/one more")))
-}
-
-func TestAFileWhoseObjectTheIndexDoesNotNameIsNotZeros(t *testing.T) {
-	store := newFaultStore()
-	b := indexBucket{store.Store}
-	x, err := loroindex.New(loroindex.Options{Device: "before"})
-	require.NoError(t, err)
-	require.NoError(t, x.Update(func(tx *loroindex.Tx) error {
-		_, err := tx.Create(loroindex.Root, "lost", loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, loroindex.Content{Size: 9})
-		return err
-	}, nil))
-	_, err = x.Publish(t.Context(), b, loroindex.Span{Peer: x.Peer(), End: int32(x.Stats().Ops)})
-	require.NoError(t, err)
-
-	m := newMachine(t, store, 64<<10)
-	_, err = m.tryGet("/lost")
-	require.ErrorContains(t, err, "no object")
-	m.put("lost", []byte("written anew"))
-	require.Equal(t, "written anew", string(m.get("/lost")))
 }

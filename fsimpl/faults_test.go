@@ -1,0 +1,168 @@
+package fsimpl_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/loroindex"
+	"github.com/hamflx/pocket/objstore"
+)
+
+func TestStoreThatFailsGivesAnErrorNeverWrongData(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	m.put("small", []byte("content"))
+	m.put("large", make([]byte, 200_000))
+	m.stop()
+	other := newMachine(t, store, 64<<10)
+	store.setFail(func(op, key string) error {
+		if strings.HasPrefix(key, "data/") {
+			return unavailable(op, key)
+		}
+		return nil
+	})
+	for _, path := range []string{"/small", "/large"} {
+		body, err := other.tryGet(path)
+		require.Equal(t, fsimpl.IO, fsimpl.KindOf(err), path)
+		require.Error(t, err)
+		require.Empty(t, body)
+		a, err := other.Resolve(path)
+		require.NoError(t, err)
+		attr, err := other.Stat(a)
+		require.NoError(t, err)
+		require.NotZero(t, attr.Size)
+	}
+	store.setFail(nil)
+	require.Equal(t, "content", string(other.get("/small")))
+}
+
+func TestStoreThatIsAwayKeepsNobodyFromWorking(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	m.put("before", []byte("1"))
+	m.drain()
+	store.setFail(unavailable)
+	m.put("during", []byte("2"))
+	_, err := m.Mkdir(root, "dir", 0o755, me)
+	require.NoError(t, err)
+	require.NoError(t, m.Rename(root, "before", root, "renamed", 0))
+	require.Equal(t, "2", string(m.get("/during")))
+	var left *fsimpl.LeftError
+	require.ErrorAs(t, m.leave(), &left)
+	require.Positive(t, left.Progress.Changes)
+
+	// Starting without the store works from what this machine knows.
+	m.openWait = 100 * time.Millisecond
+	m.start()
+	require.NotEmpty(t, m.Notices())
+	require.Equal(t, "2", string(m.get("/during")))
+	require.ElementsMatch(t, []string{"renamed", "during", "dir"}, m.names("/"))
+	store.setFail(nil)
+	m.stop()
+	other := newMachine(t, store, 64<<10)
+	require.Equal(t, "2", string(other.get("/during")))
+	require.Equal(t, "1", string(other.get("/renamed")))
+}
+
+func TestStoreThatIsAwaySinceItWasEmptyKeepsNobodyFromWorking(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	store.setFail(unavailable)
+	m.put("f", []byte("1"))
+	var left *fsimpl.LeftError
+	require.ErrorAs(t, m.leave(), &left)
+	m.openWait = 100 * time.Millisecond
+	m.start()
+	require.Equal(t, "1", string(m.get("/f")))
+	require.ErrorAs(t, m.leave(), &left)
+
+	// One that never saw the store cannot know what is in it.
+	stranger := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, openWait: m.openWait}
+	require.ErrorIs(t, stranger.tryStart(), objstore.ErrUnavailable)
+
+	m.openWait, stranger.openWait = 0, 0
+	store.setFail(nil)
+	m.start()
+	m.stop()
+	stranger.start()
+	require.Equal(t, "1", string(stranger.get("/f")))
+	stranger.stop()
+}
+
+func TestIndexThatCannotBeReadStopsTheMountAndWritesNothing(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	m.put("f", []byte("1"))
+	m.stop()
+	_, dataBefore, indexBefore := store.uploaded()
+
+	away := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10}
+	store.setFail(func(op, key string) error {
+		return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrPermission, Err: errors.New("forced")}
+	})
+	require.ErrorIs(t, away.tryStart(), objstore.ErrPermission)
+	store.setFail(nil)
+
+	ctx := context.Background()
+	head, err := store.Store.Get(ctx, loroindex.HeadKey, 1000)
+	require.NoError(t, err)
+	key := loroindex.ObjectPrefix + string(head)
+	require.NoError(t, store.Store.Put(ctx, key, []byte("damaged")))
+	for info, err := range store.List(ctx, "index/updates/", "") {
+		require.NoError(t, err)
+		require.NoError(t, store.Store.Delete(ctx, info.Key))
+	}
+	err = away.tryStart()
+	require.ErrorIs(t, err, loroindex.ErrDamaged)
+	require.ErrorContains(t, err, key)
+	_, data, index := store.uploaded()
+	require.Equal(t, []int{dataBefore, indexBefore}, []int{data, index})
+}
+
+func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	m.put("f", []byte("in the store"))
+	m.stop()
+	state, err := statedir.Open(m.data, "test")
+	require.NoError(t, err)
+	path := state.Journal()
+	require.NoError(t, state.Close())
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("damage"), 10_000), 0o600))
+	m.start()
+	require.Len(t, m.Notices(), 1)
+	require.Contains(t, m.Notices()[0], "damaged")
+	require.Equal(t, "in the store", string(m.get("/f")))
+	aside, err := filepath.Glob(path + ".damaged-*")
+	require.NoError(t, err)
+	require.NotEmpty(t, aside)
+}
+
+func TestAFileWhoseObjectTheIndexDoesNotNameIsNotZeros(t *testing.T) {
+	store := newFaultStore()
+	b := indexBucket{store.Store}
+	x, err := loroindex.New(loroindex.Options{Device: "before"})
+	require.NoError(t, err)
+	require.NoError(t, x.Update(func(tx *loroindex.Tx) error {
+		_, err := tx.Create(loroindex.Root, "lost", loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, loroindex.Content{Size: 9})
+		return err
+	}, nil))
+	_, err = x.Publish(t.Context(), b, loroindex.Span{Peer: x.Peer(), End: int32(x.Stats().Ops)})
+	require.NoError(t, err)
+
+	m := newMachine(t, store, 64<<10)
+	_, err = m.tryGet("/lost")
+	require.ErrorContains(t, err, "no object")
+	m.put("lost", []byte("written anew"))
+	require.Equal(t, "written anew", string(m.get("/lost")))
+}
