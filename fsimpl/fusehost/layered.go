@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/loroindex"
@@ -16,12 +17,11 @@ import (
 type layered struct {
 	main  fileSystem
 	names localNames
-	begin func() (fileSystem, error) // opens the other one
+	other func() (fileSystem, error) // the other one; the first call opens it, which waits for disks, and later ones wait for that
+	begun atomic.Bool                // there may be something in it: it is open, or cannot be opened
 
-	mu     sync.Mutex
-	other  fileSystem             // nil until there is something in it; guarded by mu
-	failed error                  // why it cannot be opened; guarded by mu
-	homes  map[string]fsimpl.Node // the main directory, by the name that its directory in other has; guarded by mu
+	mu    sync.Mutex
+	homes map[string]fsimpl.Node // the main directory, by the name that its directory in other has; guarded by mu
 }
 
 // otherNode marks the nodes of the other file system. The index numbers its nodes from 1 on.
@@ -31,7 +31,11 @@ var _ fileSystem = (*layered)(nil)
 
 // newLayered returns main with what stays on this machine.
 func newLayered(main fileSystem, names []string, begin func() (fileSystem, error), exists bool) (*layered, error) {
-	l := &layered{main: main, names: newLocalNames(names), begin: begin, homes: make(map[string]fsimpl.Node)}
+	l := &layered{main: main, names: newLocalNames(names), homes: make(map[string]fsimpl.Node)}
+	l.other = sync.OnceValues(func() (fileSystem, error) {
+		defer l.begun.Store(true)
+		return begin()
+	})
 	if exists {
 		_, err := l.local(true)
 		return l, err
@@ -39,14 +43,13 @@ func newLayered(main fileSystem, names []string, begin func() (fileSystem, error
 	return l, nil
 }
 
-// local returns the other file system; nil where there is none and it is not to be begun.
+// local returns the other file system; nil where there is none and it is not to be begun. No
+// lock is held while it is opened: who does not begin it goes on, as nothing is in it yet.
 func (l *layered) local(begin bool) (fileSystem, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.other == nil && l.failed == nil && begin {
-		l.other, l.failed = l.begin()
+	if !begin && !l.begun.Load() {
+		return nil, nil
 	}
-	return l.other, l.failed
+	return l.other()
 }
 
 // of returns the file system of a node, and the node's number there.

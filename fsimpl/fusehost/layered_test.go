@@ -3,6 +3,7 @@ package fusehost
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/hamflx/pocket/fsimpl"
@@ -15,9 +16,16 @@ import (
 // newLayeredHost is a host by Windows' rules with the names that stay on the machine there.
 func newLayeredHost(t *testing.T) (*host, *layered) {
 	t.Helper()
+	return newLayeredHostThat(t, func() {})
+}
+
+// newLayeredHostThat calls begins when the names that stay on the machine are opened.
+func newLayeredHostThat(t *testing.T, begins func()) (*host, *layered) {
+	t.Helper()
 	h := newWindowsHost(t)
 	main := h.fs
 	l, err := newLayered(main, localNamesOf("windows"), func() (fileSystem, error) {
+		begins()
 		state, err := statedir.OpenTemp(t.TempDir())
 		require.NoError(t, err)
 		fs, err := fsimpl.Open(context.Background(), fsimpl.Options{
@@ -56,7 +64,7 @@ func readFile(t *testing.T, h *host, path string) string {
 func TestWhatStaysOnThisMachineWorksLikeTheRest(t *testing.T) {
 	h, l := newLayeredHost(t)
 	require.False(t, exists(h, "/desktop.ini"), "Explorer asks all the time")
-	require.Nil(t, l.other, "and nothing is opened for that")
+	require.False(t, l.begun.Load(), "and nothing is opened for that")
 	require.Zero(t, h.Mkdir("/Dir", 0o755))
 	writeFile(t, h, "/dir/DESKTOP.ini", "icons")
 	require.Zero(t, h.Chflags("/dir/desktop.ini", fuse.UF_HIDDEN|fuse.UF_SYSTEM))
@@ -104,6 +112,30 @@ func TestWhatStaysOnThisMachineWorksLikeTheRest(t *testing.T) {
 	writeFile(t, h, "/System Volume Information/x", "of all")
 	_, err = l.main.Resolve("/System Volume Information/x")
 	require.NoError(t, err)
+}
+
+// Opening them waits for disks: who has nothing to do with them does not wait for that, and who
+// makes the first of them at the same time opens them once.
+func TestOpeningWhatStaysOnThisMachineHoldsNobodyUp(t *testing.T) {
+	opening, may := make(chan struct{}), make(chan struct{})
+	h, _ := newLayeredHostThat(t, func() {
+		close(opening)
+		<-may
+	})
+	var making sync.WaitGroup
+	made := make([]int, 2)
+	for i, path := range []string{"/$RECYCLE.BIN", "/System Volume Information"} {
+		making.Go(func() { made[i] = h.Mkdir(path, 0o755) })
+	}
+	<-opening
+	require.False(t, exists(h, "/desktop.ini"))
+	require.Zero(t, h.Mkdir("/dir", 0o755))
+	require.Len(t, listing(t, h, "/"), 1)
+	require.Zero(t, h.Rmdir("/dir"))
+	close(may)
+	making.Wait()
+	require.Equal(t, []int{0, 0}, made)
+	require.Len(t, listing(t, h, "/"), 2)
 }
 
 func TestRecycleBin(t *testing.T) {
