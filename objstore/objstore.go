@@ -108,6 +108,16 @@ type Reconnector interface {
 	Reconnect()
 }
 
+// Hurrier is a Store over a network that can be told that it answers again after it did not.
+type Hurrier interface {
+	// Hurry gives up the requests under way of which nothing moves within patience from now,
+	// and a second more for each MiB that they may have on the way: they fail with ErrUnavailable and
+	// may be made again. What was lost on the way while the store did not answer does not arrive, and would be
+	// missed much later. Requests that move, and those that begin afterwards, have their time. It may be called
+	// concurrently with requests.
+	Hurry(patience time.Duration)
+}
+
 // Decorator is implemented by a Store that works on top of another one.
 //
 // A decorator implements every optional interface it knows how to forward,

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // NormalizePrefix turns a prefix as configured into the one that keys get:
@@ -33,7 +34,7 @@ func NormalizePrefix(prefix string) (string, error) {
 // of s. With a prefix that NormalizePrefix refuses, every call fails with
 // that error.
 //
-// It forwards ConditionalGetter, HashedPutter, Stater and Identifier.
+// It forwards ConditionalGetter, HashedPutter, Stater, Identifier and Hurrier.
 func WithPrefix(s Store, prefix string) Store {
 	p, err := NormalizePrefix(prefix)
 	if err == nil && p == "" {
@@ -88,6 +89,12 @@ func (s *prefixed) PutHashed(ctx context.Context, key string, body []byte, sum [
 		return missing(OpPut, key, "put by hash")
 	}
 	return inner.PutHashed(ctx, key, body, sum)
+}
+
+func (s *prefixed) Hurry(patience time.Duration) {
+	if inner, ok := s.inner.(Hurrier); ok {
+		inner.Hurry(patience)
+	}
 }
 
 func (s *prefixed) Delete(ctx context.Context, key string) error {

@@ -332,7 +332,10 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 			return nil, f.ctx.Err()
 		}
 		if objstore.Retryable(err) {
-			f.outage.failed(key, call.begun, err)
+			if f.outage.missed(call, err) {
+				try = f.outage.tries() // the time that it had was spent on the outage
+				continue
+			}
 			if !try.again(f.ctx, call.begun) {
 				return nil, err
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,6 +254,45 @@ func TestStoreThatHangsIsNoticed(t *testing.T) {
 	since, failure := f.outage.Failing()
 	require.False(t, since.IsZero())
 	require.ErrorIs(t, failure, objstore.ErrUnavailable)
+}
+
+// hurriedStore tells when it is hurried.
+type hurriedStore struct {
+	*gatedStore
+	hurried chan struct{}
+}
+
+func (s hurriedStore) Hurry(time.Duration) { close(s.hurried) }
+
+// A request that was lost on the way during an outage is given up once the store answers, made again, and
+// no outage of its own.
+func TestRequestThatHangsIsMadeAgainOnceTheStoreAnswers(t *testing.T) {
+	store := hurriedStore{newGatedStore(), make(chan struct{})}
+	id := store.object(t, "content")
+	f, cache := newFetcher(t, store, time.Hour)
+	close(cache.may)
+	f.outage.silence, f.outage.doubts = 10*time.Millisecond, 10*time.Millisecond
+	var changes, requests atomic.Int64
+	f.outage.notify(func() { changes.Add(1) })
+	store.setGate(func(ctx context.Context, key string) error {
+		switch requests.Add(1) {
+		case 1: // the reader's
+			select {
+			case <-store.hurried:
+				return away(ctx, key)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		case 2: // whether the store answers
+			return hang(ctx, key)
+		}
+		return nil
+	})
+	got, err := read(t, f, id, 7)
+	require.NoError(t, err)
+	require.Equal(t, "content", got)
+	require.EqualValues(t, 2, changes.Load(), "it began and ended")
+	require.False(t, f.outage.failing())
 }
 
 // A request that takes long is no outage while others are answered.

@@ -26,6 +26,8 @@ const (
 	// is noticed long before a request that moves slowly would be given up.
 	silence       = 5 * time.Second
 	doubtPatience = 5 * time.Second
+	// late is how long requests that were under way during an outage may stand still once it is over.
+	late = 2 * time.Second
 )
 
 // Outage is what is known of whether a store answers, shared by all who ask it: reads,
@@ -48,6 +50,7 @@ type Outage struct {
 	mu       sync.Mutex
 	closed   bool               // nothing may begin; guarded by mu
 	since    time.Time          // when it stopped answering, zero while it answers; guarded by mu
+	back     time.Time          // when it last answered again, zero when it always did; guarded by mu
 	err      error              // the last failure; guarded by mu
 	ended    chan struct{}      // closed at the end; guarded by mu
 	began    chan struct{}      // closed at the beginning; made by who waits for it; guarded by mu
@@ -226,17 +229,35 @@ func (o *Outage) answered() {
 	o.heard = time.Now()
 	since := o.since
 	if !since.IsZero() {
-		o.since, o.err = time.Time{}, nil
+		o.since, o.err, o.back = time.Time{}, nil, o.heard
 		close(o.ended)
 	}
 	tell := o.changed
 	o.mu.Unlock()
 	if !since.IsZero() {
 		o.log.Info("the store answers again", "since", since)
+		// What others lost on the way meanwhile is asked for again.
+		if s, ok := o.store.(objstore.Hurrier); ok {
+			s.Hurry(late)
+		}
 		for _, f := range tell {
 			f()
 		}
 	}
+}
+
+// missed notes that a call failed in a way that may pass. One that was under way before the
+// store came back says nothing of how it is now: then it is asked. It reports whether that is so.
+func (o *Outage) missed(c *call, err error) (late bool) {
+	o.mu.Lock()
+	late = c.begun.Before(o.back)
+	o.mu.Unlock()
+	if late {
+		o.doubt(c.key, time.Now(), err)
+	} else {
+		o.failed(c.key, c.begun, err)
+	}
+	return late
 }
 
 // probe asks for an object until the store says anything about it.

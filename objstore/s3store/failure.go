@@ -31,7 +31,7 @@ func (s *Store) failure(ctx context.Context, r *request, op, key string, err err
 	}
 	if r != nil && r.stalled() {
 		s.http.dropIdle()
-		return s.errorOf(op, key, objstore.ErrUnavailable, fmt.Errorf("the connection stood still for %v: check the network", r.timeout))
+		return s.errorOf(op, key, objstore.ErrUnavailable, fmt.Errorf("the connection stood still for %v: check the network", r.patience()))
 	}
 	if r != nil && r.asleep() {
 		return s.errorOf(op, key, objstore.ErrUnavailable, errors.New("the machine was asleep, and the connection is closed"))

@@ -503,6 +503,33 @@ func TestFlippedBitIsNotTheStoresToSee(t *testing.T) {
 	require.Len(t, body, len("content"))
 }
 
+// Once the store is known to answer again nobody waits long for what was lost meanwhile.
+func TestHurryEndsRequestsThatStandStill(t *testing.T) {
+	srv := s3test.New(t)
+	require.NoError(t, srv.SetObject("k", []byte("v")))
+	s := open(t, configOf(srv))
+	arrived := make(chan struct{}, 2)
+	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		arrived <- struct{}{}
+		s3test.Hang(nil)(w, r, next)
+	})
+	failed := make(chan error, 2)
+	for _, name := range []string{"get", "put"} {
+		go func() { failed <- calls(t.Context(), s)[name]() }()
+		<-arrived
+	}
+	hurrier, ok := objstore.As[objstore.Hurrier](objstore.WithPrefix(s, "p/"))
+	require.True(t, ok)
+	hurrier.Hurry(10 * time.Millisecond)
+	for range 2 {
+		err := <-failed
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.ErrorContains(t, err, "stood still")
+	}
+	srv.SetFault(nil)
+	require.NoError(t, s.Put(t.Context(), "k", []byte("v")))
+}
+
 // After a sleep nobody waits for an answer that cannot come.
 func TestReconnectEndsRequestsUnderWay(t *testing.T) {
 	srv := s3test.New(t)

@@ -54,6 +54,7 @@ func (s *Store) put(ctx context.Context, key string, body []byte, sum string) er
 	}
 	defer r.end()
 	send := &sendBody{request: r, data: body}
+	r.sends(len(body))
 	defer send.close()
 	if s.base != nil && time.Now().UnixNano() >= s.sdkUntil.Load() {
 		err = s.putPlain(r, key, send, len(body), sum)

@@ -20,6 +20,9 @@ const (
 	sendBuffer = 4 << 20
 	slowest    = 64 << 10
 	storing    = 16 << 20
+	// brisk is how fast, in bytes per second, the rest of what may be on the way is
+	// expected to move once Hurry was called.
+	brisk = 1 << 20
 )
 
 // errStalled ends a request that stands still.
@@ -36,9 +39,13 @@ type request struct {
 	cancel  context.CancelCauseFunc
 	timeout time.Duration
 
-	mu    sync.Mutex // guards all below
-	moved int        // bytes since the timer was set
-	timer *time.Timer
+	mu      sync.Mutex // guards all below
+	moved   int        // bytes since the timer was set
+	timer   *time.Timer
+	limit   time.Duration // what it was set to
+	due     time.Time     // when it ends the request
+	hurried bool          // the next byte gives it its time back
+	body    int           // bytes that it sends
 }
 
 type requestKey struct{}
@@ -65,6 +72,7 @@ func (s *Store) begin(ctx context.Context) (*request, error) {
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	r.ctx = context.WithValue(ctx, requestKey{}, r)
 	r.timer = time.AfterFunc(s.timeout, func() { r.cancel(errStalled) })
+	r.limit, r.due = s.timeout, time.Now().Add(s.timeout)
 	s.mu.Lock()
 	if s.underWay == nil {
 		s.underWay = make(map[*request]bool)
@@ -84,6 +92,41 @@ func (s *Store) Reconnect() {
 	s.http.dropIdle()
 }
 
+// Hurry implements objstore.Hurrier.
+func (s *Store) Hurry(patience time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.underWay {
+		r.hurry(patience)
+	}
+}
+
+// hurry ends the request unless a byte moves within patience and the time for what the
+// system may still have to send.
+func (r *request) hurry(patience time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	patience += time.Duration(min(r.body, sendBuffer)) * time.Second / brisk
+	if time.Until(r.due) > patience {
+		r.watch(patience)
+		r.hurried = true
+	}
+}
+
+// watch has the request end unless it moves within limit. r.mu is held.
+func (r *request) watch(limit time.Duration) {
+	r.moved, r.hurried = 0, false
+	r.limit, r.due = limit, time.Now().Add(limit)
+	r.timer.Reset(limit)
+}
+
+// sends notes that a body of size bytes belongs to the request.
+func (r *request) sends(size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.body = size
+}
+
 func (r *request) end() {
 	r.timer.Stop()
 	r.store.mu.Lock()
@@ -96,6 +139,13 @@ func (r *request) end() {
 // stalled reports whether the request was ended because it stood still.
 func (r *request) stalled() bool { return errors.Is(context.Cause(r.ctx), errStalled) }
 
+// patience returns how long it may stand still, or might when it ended.
+func (r *request) patience() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.limit
+}
+
 // asleep reports whether the request was ended by Reconnect.
 func (r *request) asleep() bool { return errors.Is(context.Cause(r.ctx), errAsleep) }
 
@@ -103,9 +153,8 @@ func (r *request) asleep() bool { return errors.Is(context.Cause(r.ctx), errAsle
 func (r *request) progress(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.moved += n; r.moved >= window {
-		r.moved = 0
-		r.timer.Reset(r.timeout)
+	if r.moved += n; r.moved >= window || r.hurried && n > 0 {
+		r.watch(r.timeout)
 	}
 }
 
@@ -114,8 +163,7 @@ func (r *request) sent(size int) {
 	allowance := time.Duration(min(size, sendBuffer))*time.Second/slowest + time.Duration(size/storing)*time.Second
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.moved = 0
-	r.timer.Reset(r.timeout + allowance)
+	r.watch(r.timeout + allowance)
 }
 
 // sendBody is the body of a Put as the SDK and the HTTP client read it. The

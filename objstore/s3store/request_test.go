@@ -34,6 +34,46 @@ func TestRequestLastsAsLongAsItMoves(t *testing.T) {
 	})
 }
 
+func TestHurriedRequestEndsUnlessItMoves(t *testing.T) {
+	for _, c := range []struct {
+		body  int
+		waits time.Duration
+	}{{0, 2 * time.Second}, {1 << 20, 3 * time.Second}, {320 << 20, 6 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &Store{timeout: 30 * time.Second, slots: make(chan struct{}, 3)}
+			var requests []*request
+			for range 3 {
+				r, err := s.begin(t.Context())
+				require.NoError(t, err)
+				defer r.end()
+				r.sends(c.body)
+				requests = append(requests, r)
+			}
+			still, moving, late := requests[0], requests[1], requests[2]
+			time.Sleep(10 * time.Second)
+			s.Hurry(2 * time.Second)
+			moving.progress(1)
+			time.Sleep(c.waits - time.Millisecond)
+			s.Hurry(time.Minute) // gives none of them more time
+			late.progress(0)     // is none
+			synctest.Wait()
+			require.False(t, still.stalled(), "%d bytes", c.body)
+			time.Sleep(2 * time.Millisecond)
+			synctest.Wait()
+			require.True(t, still.stalled(), "%d bytes", c.body)
+			require.Equal(t, c.waits, still.patience())
+			require.True(t, late.stalled())
+
+			time.Sleep(30*time.Second - c.waits - 10*time.Millisecond)
+			synctest.Wait()
+			require.False(t, moving.stalled(), "it has its whole time again")
+			time.Sleep(20 * time.Millisecond)
+			synctest.Wait()
+			require.True(t, moving.stalled())
+		})
+	}
+}
+
 func TestAnswerToALargeBodyMayTakeLonger(t *testing.T) {
 	for _, c := range []struct {
 		size  int
