@@ -211,7 +211,7 @@ func TestMountsThatFail(t *testing.T) {
 		}, []string{"refused"}},
 		{"missing folder", func(s setting) []string {
 			return []string{dirStorage("store", s.m.home("not", "there")), bad("store")}
-		}, []string{"home/not/there"}},
+		}, []string{"home/not/there", "bad: reading the index: get index/head from folder", ": no such bucket or folder: is its drive attached"}},
 		{"mount point is a file", func(s setting) []string {
 			writeFile(s.m.t, s.m.home("bad"), "precious")
 			return []string{s.b.storage("store"), bad("store")}

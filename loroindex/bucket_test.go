@@ -195,3 +195,26 @@ func publishSnapshot(t testing.TB, x *Index, b Bucket) objectid.ID {
 	require.NoError(t, err)
 	return id
 }
+
+// namedError is an error of a bucket that names what it is about.
+type namedError struct{ op, key string }
+
+func (e namedError) Error() string           { return e.op + " " + e.key + ": refused" }
+func (e namedError) About() (op, key string) { return e.op, e.key }
+
+func TestKeyOfAnErrorIsToldOnce(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errUnreachable, "index: get index/head: unreachable"},
+		{namedError{"get", "ssh/index/head"}, "get ssh/index/head: refused"},
+		{namedError{"list", "elsewhere/"}, "index: get index/head: list elsewhere/: refused"},
+	} {
+		b := newBucket()
+		b.hook = func(op, key string) error { return c.err }
+		_, err := Load(t.Context(), b, nil, Options{Device: "here"})
+		require.ErrorIs(t, err, c.err)
+		require.EqualError(t, err, c.want)
+	}
+}

@@ -68,8 +68,17 @@ type KeyError struct {
 	Err error
 }
 
-// Error names operation and key.
-func (e *KeyError) Error() string { return fmt.Sprintf("index: %s %s: %v", e.Op, e.Key, e.Err) }
+// Error names operation and key, once: where the bucket's error tells by a method About that it names
+// them itself, as those of package objstore do, that is left to it.
+func (e *KeyError) Error() string {
+	var named interface{ About() (op, key string) }
+	if errors.As(e.Err, &named) {
+		if op, _ := named.About(); op == e.Op { // the key may have a mount's prefix there
+			return e.Err.Error()
+		}
+	}
+	return fmt.Sprintf("index: %s %s: %v", e.Op, e.Key, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *KeyError) Unwrap() error { return e.Err }

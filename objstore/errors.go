@@ -90,6 +90,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// About returns Op and Key, which the text names.
+func (e *Error) About() (op, key string) { return e.Op, e.Key }
+
 // Unwrap returns Kind and nothing else. Err is for reading: a request's own
 // time-out or a system's "file not found" in there must not pass for the
 // caller's deadline or for a missing object.

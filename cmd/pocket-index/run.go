@@ -16,7 +16,6 @@ import (
 	"github.com/hamflx/pocket/internal/config"
 	"github.com/hamflx/pocket/internal/term"
 	"github.com/hamflx/pocket/loroindex"
-	"github.com/hamflx/pocket/objstore"
 )
 
 const usage = `pocket-index looks at the index of a mount: the tree of its files, and its history.
@@ -153,14 +152,7 @@ func (c *command) fail(err error) int {
 		c.tell(u.text)
 		return exitUsage
 	}
-	text := err.Error()
-	// The store's own words say which object it is about, and where.
-	var k *loroindex.KeyError
-	var o *objstore.Error
-	if errors.As(err, &k) && errors.As(k.Err, &o) {
-		text = strings.Replace(text, k.Error(), k.Err.Error(), 1)
-	}
-	c.tell(text)
+	c.tell(err.Error())
 	return exitFailed
 }
 

@@ -204,7 +204,7 @@ func (s *Store) open(op, key string) (*os.Root, error) {
 	}
 	kind := kindOf(err)
 	if kind == objstore.ErrNotExist {
-		return nil, s.errorOf(op, key, objstore.ErrNoBucket, fmt.Errorf("%w: is its drive attached, is the path right?", err))
+		return nil, s.errorOf(op, key, objstore.ErrNoBucket, errors.New("is its drive attached, is the path right?"))
 	}
 	return nil, s.errorOf(op, key, kind, err)
 }
