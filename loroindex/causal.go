@@ -2,6 +2,8 @@ package loroindex
 
 import (
 	"cmp"
+	queue "container/heap"
+	"encoding/binary"
 	"iter"
 	"math"
 	"slices"
@@ -13,20 +15,28 @@ import (
 
 // causality answers who knew of what, from the dependencies of the changes. It
 // is made for one look at a document that does not change meanwhile. What it
-// reads of the history is what happened at once, not what came before.
+// reads of the history is what happened at once, not what came before, and that
+// once for all changes that depend on the same.
 type causality struct {
 	doc     *loro.Doc
 	version loro.VersionVector
 	heads   loro.Frontiers
-	start   loro.VersionVector // where a compacted history begins
-	blind   map[loro.ID]loro.VersionVector
+	start   loro.VersionVector  // where a compacted history begins
+	changes map[loro.ID]*unseen // by the first operation of a change
+	deps    map[string]*unseen  // by dependencies, see depsKey
 	devices map[loro.PeerID]string
 }
+
+// unseen is what the writers of some operations did not know: for each peer of whose
+// operations they did not know all, the counter from which on. Those of a writer's own
+// peer do not count.
+type unseen struct{ from loro.VersionVector }
 
 func newCausality(doc *loro.Doc) *causality {
 	c := &causality{
 		doc: doc, version: doc.Version(), heads: doc.Frontiers(),
-		blind:   make(map[loro.ID]loro.VersionVector),
+		changes: make(map[loro.ID]*unseen),
+		deps:    make(map[string]*unseen),
 		devices: make(map[loro.PeerID]string),
 	}
 	c.start, _ = doc.ShallowSince()
@@ -38,89 +48,180 @@ func (c *causality) knows(op, id loro.ID) bool {
 	if op.Peer == id.Peer {
 		return op.Counter >= id.Counter
 	}
-	from, ok := c.unknown(op)[id.Peer]
+	return c.unseen(op).knows(id)
+}
+
+// knows reports whether the writers knew of id, of another peer than theirs.
+func (u *unseen) knows(id loro.ID) bool {
+	from, ok := u.from[id.Peer]
 	return !ok || id.Counter < from
 }
 
-// reach is an operation that a walk down the history has come to.
+// unseen returns what the writer of op did not know. It is the same for all operations
+// of a change, and for changes that depend on the same or follow such a one without
+// another peer's in between.
+func (c *causality) unseen(op loro.ID) *unseen {
+	change, err := c.doc.ChangeOf(op)
+	if err != nil {
+		return &unseen{} // before the start of a compacted history, which all know
+	}
+	var passed []loro.ID
+	found := c.changes[change.ID]
+	for found == nil {
+		passed = append(passed, change.ID)
+		if len(change.Deps) == 1 && change.Deps[0].Peer == op.Peer {
+			if before, err := c.doc.ChangeOf(change.Deps[0]); err == nil {
+				change, found = before, c.changes[before.ID]
+				continue
+			}
+		}
+		key := depsKey(change.Deps)
+		if found = c.deps[key]; found == nil {
+			found = &unseen{c.unknown(change.Deps)}
+			c.deps[key] = found
+		}
+	}
+	for _, id := range passed {
+		c.changes[id] = found
+	}
+	return found
+}
+
+// depsKey is the same for the same dependencies, which are sorted.
+func depsKey(deps []loro.ID) string {
+	key := make([]byte, 0, 12*len(deps))
+	for _, d := range deps {
+		key = binary.LittleEndian.AppendUint64(key, uint64(d.Peer))
+		key = binary.LittleEndian.AppendUint32(key, uint32(d.Counter))
+	}
+	return string(key)
+}
+
+// unknown returns, for each peer of whose operations somebody did not know all who
+// knew of deps and what those depend on, the counter from which on.
+//
+// The history is walked from its heads and from deps at once, later operations
+// before earlier ones, until everything still to be visited is below both, and
+// earlier than all that was not.
+func (c *causality) unknown(deps []loro.ID) loro.VersionVector {
+	w := walk{c: c, peers: make(map[loro.PeerID]*walked), been: make(map[loro.ID]way)}
+	for _, h := range c.heads {
+		w.visit(h, way{heads: true})
+	}
+	for _, d := range deps {
+		w.visit(d, way{heads: true, deps: true})
+	}
+	floor := uint32(math.MaxUint32) // the first operation of the changes that were not known whole
+	for len(w.todo) > 0 && (w.open > 0 || w.todo[0].lamport >= floor) {
+		id := w.next()
+		change, err := c.doc.ChangeOf(id)
+		if err != nil {
+			continue
+		}
+		p := w.peers[id.Peer]
+		ways := way{heads: id.Counter < p.all, deps: id.Counter < p.known}
+		if !ways.deps {
+			floor = min(floor, change.Lamport)
+		}
+		for _, dep := range change.Deps {
+			w.visit(dep, ways)
+		}
+		if change.ID.Counter > 0 {
+			w.visit(loro.ID{Peer: id.Peer, Counter: change.ID.Counter - 1}, ways)
+		}
+	}
+	v := make(loro.VersionVector)
+	for id, p := range w.peers {
+		if from := max(p.known, c.start[id]); from < p.all {
+			v[id] = from
+		}
+	}
+	return v
+}
+
+// walk is a walk down the history.
+type walk struct {
+	c     *causality
+	todo  reaches
+	open  int // of todo: those that are not below both
+	peers map[loro.PeerID]*walked
+	been  map[loro.ID]way
+}
+
+// way is from where an operation was reached.
+type way struct{ heads, deps bool }
+
+// walked is what a walk reached of one peer.
+type walked struct {
+	all, known int32   // exclusive ends of what was reached, from the heads and from the dependencies
+	todo       []int32 // counters of those of its operations that are to be visited
+	open       int     // of these: those that are not below both
+}
+
+// visit notes that an operation was reached.
+func (w *walk) visit(id loro.ID, from way) {
+	p := w.peers[id.Peer]
+	if p == nil {
+		p = &walked{}
+		w.peers[id.Peer] = p
+	}
+	if from.heads {
+		p.all = max(p.all, id.Counter+1)
+	}
+	if from.deps {
+		p.known = max(p.known, id.Counter+1)
+	}
+	b := w.been[id]
+	if now := (way{b.heads || from.heads, b.deps || from.deps}); now != b {
+		w.been[id] = now
+		if l, ok := w.c.lamport(id); ok {
+			queue.Push(&w.todo, reach{id, l})
+			p.todo = append(p.todo, id.Counter)
+		}
+	}
+	w.count(p)
+}
+
+// next takes the latest operation that is to be visited.
+func (w *walk) next() loro.ID {
+	id := queue.Pop(&w.todo).(reach).id
+	p := w.peers[id.Peer]
+	i := slices.Index(p.todo, id.Counter)
+	p.todo = slices.Delete(p.todo, i, i+1)
+	w.count(p)
+	return id
+}
+
+// count brings the numbers of open operations up to date after p changed.
+func (w *walk) count(p *walked) {
+	w.open -= p.open
+	p.open = 0
+	for _, counter := range p.todo {
+		if counter >= min(p.all, p.known) {
+			p.open++
+		}
+	}
+	w.open += p.open
+}
+
+// reach is an operation that a walk has come to.
 type reach struct {
 	id      loro.ID
 	lamport uint32
 }
 
-// unknown returns, for each peer of whose operations the writer of op did not
-// know all, the counter from which it did not. It is the same for all
-// operations of a change, those of op's own peer aside.
-//
-// The history is walked from its heads and from op at once, later operations
-// before earlier ones, until everything still to be visited is below both, and
-// earlier than all that was not.
-func (c *causality) unknown(op loro.ID) loro.VersionVector {
-	change, err := c.doc.ChangeOf(op)
-	if err != nil {
-		return nil // before the start of a compacted history, which all know
-	}
-	if v, ok := c.blind[change.ID]; ok {
-		return v
-	}
-	// Exclusive ends of what was reached, from the heads and from op.
-	all, known := make(loro.VersionVector), make(loro.VersionVector)
-	type way struct{ fromHeads, fromOp bool }
-	been := make(map[loro.ID]way)
-	var todo []reach
-	visit := func(id loro.ID, fromHeads, fromOp bool) {
-		if fromHeads {
-			all[id.Peer] = max(all[id.Peer], id.Counter+1)
-		}
-		if fromOp {
-			known[id.Peer] = max(known[id.Peer], id.Counter+1)
-		}
-		b := been[id]
-		if now := (way{b.fromHeads || fromHeads, b.fromOp || fromOp}); now != b {
-			been[id] = now
-			if l, ok := c.lamport(id); ok {
-				todo = append(todo, reach{id, l})
-			}
-		}
-	}
-	for _, h := range c.heads {
-		visit(h, true, false)
-	}
-	visit(op, true, true)
-	both := func(id loro.ID) bool { return id.Counter < all[id.Peer] && id.Counter < known[id.Peer] }
-	floor := uint32(math.MaxUint32) // the first operation of the changes op did not know all of
-	for slices.ContainsFunc(todo, func(r reach) bool { return r.lamport >= floor || !both(r.id) }) {
-		last := 0
-		for i, r := range todo {
-			if r.lamport > todo[last].lamport {
-				last = i
-			}
-		}
-		id := todo[last].id
-		todo = slices.Delete(todo, last, last+1)
-		ch, err := c.doc.ChangeOf(id)
-		if err != nil {
-			continue
-		}
-		fromHeads, fromOp := id.Counter < all[id.Peer], id.Counter < known[id.Peer]
-		if !fromOp {
-			floor = min(floor, ch.Lamport)
-		}
-		for _, dep := range ch.Deps {
-			visit(dep, fromHeads, fromOp)
-		}
-		if ch.ID.Counter > 0 {
-			visit(loro.ID{Peer: id.Peer, Counter: ch.ID.Counter - 1}, fromHeads, fromOp)
-		}
-	}
-	v := make(loro.VersionVector)
-	for p, end := range all {
-		if from := max(known[p], c.start[p]); from < end {
-			v[p] = from
-		}
-	}
-	c.blind[change.ID] = v
-	return v
+// reaches is a heap with the latest operation at its top.
+type reaches []reach
+
+func (r reaches) Len() int           { return len(r) }
+func (r reaches) Less(i, j int) bool { return r[i].lamport > r[j].lamport }
+func (r reaches) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
+func (r *reaches) Push(x any)        { *r = append(*r, x.(reach)) }
+func (r *reaches) Pop() any {
+	last := len(*r) - 1
+	x := (*r)[last]
+	*r = (*r)[:last]
+	return x
 }
 
 // device returns the device a peer's session ran on.
@@ -175,16 +276,25 @@ func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touch
 		return
 	}
 	c := newCausality(x.doc)
-	// What was here and is unknown to some imported operation. The first one
-	// of each peer knows least.
-	unknown := make(map[loro.PeerID]int32)
+	// Those of the imported peers whose first operation, which knows least, did not know
+	// all that was here, together where they did not know the same.
+	blind := make(map[*unseen][]loro.PeerID)
 	for p, s := range applied {
-		op := loro.ID{Peer: p, Counter: s.Start}
-		if !slices.ContainsFunc(heads, func(h loro.ID) bool { return !c.knows(op, h) }) {
+		u := c.unseen(loro.ID{Peer: p, Counter: s.Start})
+		blind[u] = append(blind[u], p)
+	}
+	// What was here and is unknown to one of them.
+	unknown := make(map[loro.PeerID]int32)
+	for u, peers := range blind {
+		missed := slices.DeleteFunc(slices.Clone(heads), u.knows)
+		if len(missed) == 0 || len(missed) == 1 && len(peers) == 1 && missed[0].Peer == peers[0] {
 			continue
 		}
-		for q, from := range c.unknown(op) {
-			if u, ok := unknown[q]; q != p && from < before[q] && (!ok || from < u) {
+		for q, from := range u.from {
+			if len(peers) == 1 && q == peers[0] {
+				continue // its own
+			}
+			if least, ok := unknown[q]; from < before[q] && (!ok || from < least) {
 				unknown[q] = from
 			}
 		}
