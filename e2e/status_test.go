@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hamflx/pocket/internal/control"
 )
@@ -437,15 +438,14 @@ func TestStatusOfProcessThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	p := m.up(mountTable("files", "memory"))
-	if said, err := exec.Command("kill", "-STOP", fmt.Sprint(p.cmd.Process.Pid)).CombinedOutput(); err != nil {
-		t.Fatal(err, string(said))
-	}
+	must(t, p.cmd.Process.Signal(unix.SIGSTOP))
+	// Its threads go on until each of them has met the signal, for a tenth of a second and more
+	// on a busy machine, and may answer meanwhile.
+	must(t, unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED, nil))
 	code, _, said := m.ask("status")
 	if code != exitError || !strings.Contains(said, fmt.Sprintf("process %d does not answer", p.cmd.Process.Pid)) {
 		t.Errorf("code %d: %s", code, said)
 	}
-	if said, err := exec.Command("kill", "-CONT", fmt.Sprint(p.cmd.Process.Pid)).CombinedOutput(); err != nil {
-		t.Fatal(err, string(said))
-	}
+	must(t, p.cmd.Process.Signal(unix.SIGCONT))
 	p.stop()
 }
