@@ -51,9 +51,10 @@ func changeUntilKilled(path string) error {
 	}
 	var wg sync.WaitGroup
 	failed := make(chan error, 8)
+	first := uint64(n)
 	for w := range cap(failed) {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(uint64(w), uint64(n)))
+			r := rand.New(rand.NewPCG(uint64(w), first))
 			for {
 				mu.Lock()
 				mine := n
