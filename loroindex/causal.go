@@ -27,10 +27,23 @@ type causality struct {
 	devices map[loro.PeerID]string
 }
 
-// unseen is what the writers of some operations did not know: for each peer of whose
-// operations they did not know all, the counter from which on. Those of a writer's own
-// peer do not count.
-type unseen struct{ from loro.VersionVector }
+// unseen is what the writers of some operations did not know, who all knew deps and what
+// these depend on. Operations of a writer's own peer do not count.
+type unseen struct {
+	c      *causality
+	deps   []loro.ID
+	walked bool
+	from   loro.VersionVector // see ranges; once walked
+}
+
+// ranges returns, for each peer of whose operations the writers did not know all, the counter
+// from which on.
+func (u *unseen) ranges() loro.VersionVector {
+	if !u.walked {
+		u.from, u.walked = u.c.unknown(u.deps), true
+	}
+	return u.from
+}
 
 func newCausality(doc *loro.Doc) *causality {
 	c := &causality{
@@ -53,7 +66,7 @@ func (c *causality) knows(op, id loro.ID) bool {
 
 // knows reports whether the writers knew of id, of another peer than theirs.
 func (u *unseen) knows(id loro.ID) bool {
-	from, ok := u.from[id.Peer]
+	from, ok := u.ranges()[id.Peer]
 	return !ok || id.Counter < from
 }
 
@@ -63,7 +76,7 @@ func (u *unseen) knows(id loro.ID) bool {
 func (c *causality) unseen(op loro.ID) *unseen {
 	change, err := c.doc.ChangeOf(op)
 	if err != nil {
-		return &unseen{} // before the start of a compacted history, which all know
+		return &unseen{walked: true} // before the start of a compacted history, which all know
 	}
 	var passed []loro.ID
 	found := c.changes[change.ID]
@@ -77,7 +90,7 @@ func (c *causality) unseen(op loro.ID) *unseen {
 		}
 		key := depsKey(change.Deps)
 		if found = c.deps[key]; found == nil {
-			found = &unseen{c.unknown(change.Deps)}
+			found = &unseen{c: c, deps: change.Deps}
 			c.deps[key] = found
 		}
 	}
@@ -269,6 +282,32 @@ type bodyOp struct {
 	time    int64
 }
 
+// manyBlind is from how many on that did not know the same only those are asked who knew
+// least.
+const manyBlind = 16
+
+// blindest returns some of blind that together did not know what all did not, each with the peers for
+// which it stands.
+func blindest(blind map[*unseen][]loro.PeerID) map[*unseen][]loro.PeerID {
+	least := make(map[loro.PeerID]*unseen) // of those who knew one operation and what is below it, by its peer
+	for u := range blind {
+		if len(u.deps) == 1 {
+			d := u.deps[0]
+			if other := least[d.Peer]; other == nil || d.Counter < other.deps[0].Counter {
+				least[d.Peer] = u
+			}
+		}
+	}
+	out := make(map[*unseen][]loro.PeerID)
+	for u, peers := range blind {
+		if len(u.deps) == 1 {
+			u = least[u.deps[0].Peer]
+		}
+		out[u] = append(out[u], peers...)
+	}
+	return out
+}
+
 // conflicts looks for contents and nodes of this device that the import of the
 // given operations put out of sight without their writers having known.
 func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touched []loro.NodeTouch, before loro.VersionVector, heads loro.Frontiers) {
@@ -276,12 +315,14 @@ func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touch
 		return
 	}
 	c := newCausality(x.doc)
-	// Those of the imported peers whose first operation, which knows least, did not know
-	// all that was here, together where they did not know the same.
+	// The imported peers by what their first operations, which know least, did not know.
 	blind := make(map[*unseen][]loro.PeerID)
 	for p, s := range applied {
 		u := c.unseen(loro.ID{Peer: p, Counter: s.Start})
 		blind[u] = append(blind[u], p)
+	}
+	if len(blind) > manyBlind {
+		blind = blindest(blind)
 	}
 	// What was here and is unknown to one of them.
 	unknown := make(map[loro.PeerID]int32)
@@ -290,7 +331,7 @@ func (x *Index) conflicts(out *Changes, applied map[loro.PeerID]loro.Span, touch
 		if len(missed) == 0 || len(missed) == 1 && len(peers) == 1 && missed[0].Peer == peers[0] {
 			continue
 		}
-		for q, from := range u.from {
+		for q, from := range u.ranges() {
 			if len(peers) == 1 && q == peers[0] {
 				continue // its own
 			}

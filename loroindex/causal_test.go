@@ -55,17 +55,55 @@ func TestManyWhoWroteAtOnceAreMerged(t *testing.T) {
 	require.Len(t, c.deps, 2, "of the one who was alone, and of all others")
 }
 
+// manyInTurn is like manyAtOnce, but each of the others knew one change more of a further device.
+func manyInTurn(t testing.TB, n int) (mine *Index, theirs [][]byte) {
+	xs := devices(t, func(x *Index) { mk(t, x, "f") }, "mine", "base", "reader")
+	mine, base, reader := xs[0], xs[1], xs[2]
+	setContent(t, mine, "f", "mine")
+	before, err := reader.Export(Span{1, 0, reader.Version()[1]})
+	require.NoError(t, err)
+	var updates [][]byte
+	for i := range n {
+		op := do(t, base, func(tx *Tx) error { return tx.SetContent(find2(tx, "f"), content(fmt.Sprint("base ", i))) })
+		x, err := Open(Options{Device: fmt.Sprint("device ", i), Peer: uint64(100 + i), Now: clock(1_700_000_100)}, before)
+		require.NoError(t, err)
+		theirs = append(theirs, op.Update)
+		_, _, err = x.ImportAll(theirs...)
+		require.NoError(t, err)
+		mk(t, x, fmt.Sprint("file ", i))
+		update, err := x.Export(Span{x.Peer(), 0, x.next})
+		require.NoError(t, err)
+		updates = append(updates, update)
+	}
+	return mine, append(theirs, updates...)
+}
+
+func TestManyWhoKnewMoreAndMoreAreMerged(t *testing.T) {
+	mine, theirs := manyInTurn(t, 2*manyBlind)
+	changes, done, err := mine.ImportAll(theirs...)
+	require.NoError(t, err)
+	require.Equal(t, len(theirs), done)
+	require.Len(t, changes.Lost, 1)
+	require.Equal(t, content("mine"), changes.Lost[0].Content)
+	require.Equal(t, "base", changes.Lost[0].Winner)
+}
+
 func BenchmarkManyWhoWroteAtOnce(b *testing.B) {
-	for _, n := range []int{500, 2000, 8000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		make func(testing.TB, int) (*Index, [][]byte)
+		n    int
+	}{{"knew the same", manyAtOnce, 500}, {"knew the same", manyAtOnce, 2000}, {"knew the same", manyAtOnce, 8000},
+		{"knew more and more", manyInTurn, 250}, {"knew more and more", manyInTurn, 1000}} {
+		b.Run(fmt.Sprint(c.name, "/", c.n), func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
-				mine, theirs := manyAtOnce(b, n)
+				mine, theirs := c.make(b, c.n)
 				b.StartTimer()
 				_, _, err := mine.ImportAll(theirs...)
 				require.NoError(b, err)
 			}
-			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/peer")
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*c.n), "µs/peer")
 		})
 	}
 }
