@@ -47,10 +47,18 @@ func kindOf(mode uint32) (fsimpl.FileKind, bool) {
 // thirty-second of the requests.
 const transferSize = 128 << 10
 
+// typeOf is typeBits of a kind as it is shown: where there are no links, one is a file.
+func (h *host) typeOf(k fsimpl.FileKind) uint32 {
+	if k == loroindex.Symlink && !h.hasLinks() {
+		k = loroindex.File
+	}
+	return typeBits(k)
+}
+
 // fill puts a into stat.
-func fill(stat *fuse.Stat_t, a *fsimpl.Attr) {
+func (h *host) fill(stat *fuse.Stat_t, a *fsimpl.Attr) {
 	stat.Ino = a.Ino
-	stat.Mode = typeBits(a.Kind) | a.Mode
+	stat.Mode = h.typeOf(a.Kind) | a.Mode
 	stat.Nlink = a.Nlink
 	stat.Uid, stat.Gid = a.UID, a.GID
 	stat.Rdev = a.Rdev
@@ -92,7 +100,7 @@ func (h *host) Getattr(path string, stat *fuse.Stat_t, fh uint64) (errc int) {
 	}
 	a, err := h.fs.Stat(n)
 	if err == nil {
-		fill(stat, &a)
+		h.fill(stat, &a)
 	}
 	return h.errno(err)
 }

@@ -64,7 +64,7 @@ func (h *host) list(d *handle, take func(name string, stat *fuse.Stat_t, offset 
 		if err != nil {
 			return err
 		}
-		fill(&stat, &a)
+		h.fill(&stat, &a)
 		if !give(".", &stat, 1) {
 			return nil
 		}
@@ -83,9 +83,9 @@ func (h *host) list(d *handle, take func(name string, stat *fuse.Stat_t, offset 
 			if err != nil || a.Nlink == 0 {
 				continue // gone since the directory was opened
 			}
-			fill(&stat, &a)
+			h.fill(&stat, &a)
 		} else {
-			stat = fuse.Stat_t{Ino: e.Ino, Mode: typeBits(e.Kind)}
+			stat = fuse.Stat_t{Ino: e.Ino, Mode: h.typeOf(e.Kind)}
 		}
 		if !give(e.Name, &stat, i+3) {
 			return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/loroindex"
 	"github.com/winfsp/cgofuse/fuse"
 )
 
@@ -82,11 +83,24 @@ func (h *host) openPath(path string, flags fsimpl.OpenFlags) (int, uint64) {
 			return h.errno(err), noHandle
 		}
 	}
-	file, err := h.fs.open(n, flags)
+	file, err := h.openNode(n, flags)
 	if err != nil {
 		return h.errno(err), noHandle
 	}
 	return h.opened(file, flags)
+}
+
+// openNode opens a file, or a link where there are none.
+func (h *host) openNode(n fsimpl.Node, flags fsimpl.OpenFlags) (openFile, error) {
+	if !h.hasLinks() {
+		switch a, err := h.fs.Stat(n); {
+		case err != nil:
+			return nil, err
+		case a.Kind == loroindex.Symlink:
+			return openLink(h.fs, n, flags)
+		}
+	}
+	return h.fs.open(n, flags)
 }
 
 // Read reads. Fewer bytes than asked for mean the end of the file.

@@ -46,6 +46,9 @@ func newHost(fs fileSystem, owner fsimpl.Owner, log *slog.Logger) *host {
 	return &host{fs: fs, log: log, rules: platformRules, owner: owner, links: true, gate: newGate(), started: make(chan struct{})}
 }
 
+// hasLinks reports whether symbolic links are shown as such.
+func (h *host) hasLinks() bool { return h.links || !h.rules.mayLackLinks }
+
 // Init is called before the first operation.
 func (h *host) Init() {
 	if h.onInit != nil {

@@ -58,7 +58,7 @@ func (h *host) Symlink(target, path string) (errc int) {
 		return -fuse.EIO
 	}
 	defer h.leave("symlink", path, &errc)
-	if !h.links && h.rules.mayLackLinks {
+	if !h.hasLinks() {
 		return -fuse.ENOSYS // it would be shown as a file
 	}
 	parent, name, err := h.parent(path)
@@ -204,7 +204,7 @@ func (h *host) named(n fsimpl.Node) bool {
 
 // Readlink returns the target of a symbolic link.
 func (h *host) Readlink(path string) (errc int, target string) {
-	if !h.links && h.rules.mayLackLinks {
+	if !h.hasLinks() {
 		return -fuse.ENOSYS, ""
 	}
 	if !h.enter() {
