@@ -2,6 +2,7 @@ package fsimpl_test
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -69,5 +70,55 @@ func TestWhatArrivesFromTheStoreIsTold(t *testing.T) {
 			eventuallyTold("/"+name, fsimpl.Appeared, false)
 		}
 	}
+	b.OnMerge(nil)
+}
+
+// Of names that differ in case alone, the one that is left is shown by another name.
+func TestWhatTheCaseOfNamesChangesIsTold(t *testing.T) {
+	all := machinesOn(t, newFaultStore(), "a", "b")
+	a, b := all[0], all[1]
+	b.stop()
+	b.rules = fsimpl.Windows
+	b.start()
+	var o told
+	b.OnMerge(o.add)
+	eventuallyTold := func(path string, what fsimpl.Noticed) {
+		t.Helper()
+		eventually(t, path, o.has(fsimpl.Merged{Path: path, What: what}))
+	}
+	twin := func(name string) string {
+		t.Helper()
+		for _, shown := range b.list("/") {
+			if strings.HasPrefix(shown, name+" (case conflict ") {
+				return "/" + shown
+			}
+		}
+		t.Fatalf("no other %s in %q", name, b.list("/"))
+		return ""
+	}
+	b.names("/")
+	a.make("/name")
+	eventuallyTold("/name", fsimpl.Appeared)
+	a.make("/NAME")
+	eventually(t, "the other", func() bool { return len(b.list("/")) == 2 })
+	upper := twin("NAME")
+	eventuallyTold(upper, fsimpl.Appeared)
+
+	_, err := a.Unlink(root, "NAME")
+	require.NoError(t, err)
+	eventuallyTold(upper, fsimpl.Vanished)
+	require.False(t, o.has(fsimpl.Merged{Path: "/NAME", What: fsimpl.Vanished})(), "the first is still there")
+	require.False(t, o.has(fsimpl.Merged{Path: "/name", What: fsimpl.Vanished})())
+
+	a.make("/Name")
+	eventually(t, "another", func() bool { return len(b.list("/")) == 2 })
+	capital := twin("Name")
+	_, err = a.Unlink(root, "name")
+	require.NoError(t, err)
+	eventuallyTold(capital, fsimpl.Vanished)
+	eventuallyTold("/Name", fsimpl.Appeared)
+	_, err = a.Unlink(root, "Name")
+	require.NoError(t, err)
+	eventuallyTold("/Name", fsimpl.Vanished)
 	b.OnMerge(nil)
 }

@@ -101,6 +101,27 @@ func (f Folded) ReadDir(dir Node, buf []DirEntry) ([]DirEntry, error) {
 	return f.x.readDir(dir, buf, f.x.foldName)
 }
 
+// Twins returns the entries of a directory whose names fold to what name does, in sibling order,
+// with the names that they are shown by. Entries of one that was not read yet are none.
+func (f Folded) Twins(dir Node, name string) []DirEntry {
+	x := f.x
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	d, unread, err := x.openDir(dir)
+	if err != nil || unread != NoNode {
+		return nil
+	}
+	var twins []DirEntry
+	for _, n := range x.twins(d, name) {
+		twins = append(twins, DirEntry{Name: x.foldName(n), Node: n, Kind: x.at(n).kind, Ino: x.ino(n)})
+	}
+	return twins
+}
+
+// CaseConflictName returns what Folded shows an entry as whose name folds to that of one
+// before it, unless that name is taken as well.
+func CaseConflictName(name string, ino uint64) string { return caseConflictName(name, ino, 1) }
+
 // FoldLookup is [Folded.Lookup] as of the changes made so far, for an index that has Folded
 // names.
 func (t *Tx) FoldLookup(parent Node, name string) (Entry, error) {
