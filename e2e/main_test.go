@@ -123,13 +123,18 @@ func copyProgram(from, to string) error {
 
 // build builds a program of cmd.
 func build(name string) (string, error) {
-	// Each has its own directory: what lies beside a pocket is installed with it.
-	out := filepath.Join(scratch, name, name+exeSuffix)
-	cmd := exec.Command("go", "build", "-o", out, "./cmd/"+name)
+	return buildIn(filepath.Join(scratch, name), name+exeSuffix, "./cmd/"+name, buildEnvironment())
+}
+
+// buildIn builds a program in a directory of its own: what lies beside a pocket is installed
+// with it.
+func buildIn(dir, file, pkg string, env []string) (string, error) {
+	out := filepath.Join(dir, file)
+	cmd := exec.Command("go", "build", "-o", out, pkg)
 	cmd.Dir = ".."
-	cmd.Env = buildEnvironment()
+	cmd.Env = env
 	if said, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/%s: %w\n%s", name, err, said)
+		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, said)
 	}
 	return out, nil
 }

@@ -22,6 +22,10 @@ func environment(root string) []string {
 	if underWine {
 		return wineEnvironment(root)
 	}
+	return linuxEnvironment(root)
+}
+
+func linuxEnvironment(root string) []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + filepath.Join(root, "home"),

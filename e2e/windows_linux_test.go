@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"errors"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,23 +15,39 @@ import (
 func openVolume(t *testing.T, config ...string) (*process, *standin.Volume) {
 	t.Helper()
 	needWine(t)
-	l, err := standin.Listen()
-	must(t, err)
-	t.Cleanup(func() { l.Close() })
 	m := newMachine(t)
-	m.env = append(m.env, l.Env())
 	m.configure(config...)
-	p := m.start()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	return m.startVolume()
+}
+
+// startVolume is openVolume on a machine with its configuration. The command can be
+// prepared. When nobody sees what it says, the mount has begun on return, and nothing more.
+func (m *machine) startVolume(prepare ...func(*exec.Cmd)) (*process, *standin.Volume) {
+	m.t.Helper()
+	l, err := standin.Listen()
+	must(m.t, err)
+	m.t.Cleanup(func() { l.Close() })
+	cmd := m.command()
+	cmd.Env = append(slices.Clip(cmd.Env), l.Env())
+	for _, fn := range prepare {
+		fn(cmd)
+	}
+	p := m.startCommand(cmd)
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
 	v, err := l.Accept(ctx)
-	must(t, err)
-	must(t, v.Begin(ctx))
+	must(m.t, err)
+	must(m.t, v.Begin(ctx))
+	unseen, err := v.Show()
+	must(m.t, err)
 	go func() {
 		<-v.Wanted()
+		unseen()
 		v.End()
 	}()
-	p.waitSaid("pocket: mounted files at ")
+	if cmd.Stderr == &p.stderr {
+		p.waitSaid("pocket: mounted ")
+	}
 	return p, v
 }
 

@@ -59,6 +59,7 @@ bin=$work/bin
 mkdir -p "$bin"
 windows go build -overlay "$work/overlay.json" -o "$bin/" ./cmd/pocket
 x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -shared -static-libgcc -o "$bin/winfsp-x64.dll" e2e/standin/dll/winfsp.c -lws2_32
+x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -static-libgcc -o "$bin/endsession.exe" e2e/standin/endsession/endsession.c -luser32
 cases='TestFilesAreThereAfterRestart|TestMemoryStoreForgets|TestSyncModeClosesIntoBucket|TestHandlesKeepTheirOldPath|TestDeletedFilesGoOnForTheirHandles'
 [ "$e2e" != all ] || cases+='|TestMachinesInTurn|TestPrefixesAreIsolated'
 POCKET_E2E_WINE=/usr/lib/wine/wine64 POCKET_E2E_BINARY=$bin/pocket.exe GOFLAGS=-overlay=$work/overlay.json \

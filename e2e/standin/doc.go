@@ -20,6 +20,9 @@
 // On Linux, [Volume.Mount] serves a volume as a Linux mount instead, for tests that work with
 // files as programs do: with POCKET_E2E_WINE, package e2e does so with all of pocket.exe's.
 //
+// A drive is seen by the program from [Volume.Show] on. The end of the user's session is told
+// to it by the program of endsession/.
+//
 // What the stand-in fakes is the driver: share modes, files that wait to be deleted, the
 // data cache and junctions are not there. It shows that the program for Windows works,
 // not that WinFsp does.

@@ -67,6 +67,28 @@ func (v *Volume) Serve(ctx context.Context) error {
 	return nil
 }
 
+// Show makes the mount point of a volume seen by programs of this Wine, and returns what takes
+// that back: a drive is a link that Wine finds by its letter, to an empty directory. A directory is there since the
+// mount began.
+func (v *Volume) Show() (hide func(), err error) {
+	if len(v.Path) != 2 || v.Path[1] != ':' {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "standin-")
+	if err != nil {
+		return nil, err
+	}
+	link := filepath.Join(os.Getenv("WINEPREFIX"), "dosdevices", strings.ToLower(v.Path))
+	if err := os.Symlink(dir, link); err != nil {
+		os.Remove(dir)
+		return nil, fmt.Errorf("a drive of Wine (WINEPREFIX must be set): %w", err)
+	}
+	return func() {
+		os.Remove(link)
+		os.Remove(dir)
+	}, nil
+}
+
 // Directory is the Linux path of the mount point, by Wine's links for its drives.
 func (v *Volume) Directory() (string, error) { return unixPath(v.Path) }
 

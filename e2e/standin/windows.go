@@ -227,8 +227,8 @@ func (f *File) Flush() error {
 
 // Basic is what SetFileInformationByHandle with FileBasicInfo changes; nil leaves it.
 type Basic struct {
-	Flags                      *uint32
-	Created, Accessed, Written *Time
+	Flags                               *uint32
+	Created, Accessed, Written, Changed *Time
 }
 
 // SetBasic changes flags and times. The callbacks carry the path that the file was opened
@@ -257,6 +257,11 @@ func (f *File) SetBasic(b Basic) error {
 	}
 	if b.Created != nil {
 		if _, err := f.v.Call(Request{Op: Setcrtime, Path: f.path, Handle: NoHandle, Times: [2]Time{*b.Created}}); err != nil {
+			return err
+		}
+	}
+	if b.Changed != nil {
+		if _, err := f.v.Call(Request{Op: Setchgtime, Path: f.path, Handle: NoHandle, Times: [2]Time{*b.Changed}}); err != nil {
 			return err
 		}
 	}
