@@ -89,6 +89,19 @@ func TestOpenFilesAndDirectoriesOnWindows(t *testing.T) {
 	if s, err := v.Stat("/folder"); err != nil || s.Flags != standin.Hidden {
 		t.Errorf("its flags are %#x, %v", s.Flags, err)
 	}
+	// Deleted through the handle that renamed it, as by way of a bin.
+	must(t, v.Mkdir("/dir"))
+	dir, err = v.Open("/dir")
+	must(t, err)
+	must(t, dir.Rename("/bin", false))
+	must(t, v.Mkdir("/dir"))
+	must(t, dir.Delete())
+	must(t, dir.Close())
+	if names := volumeNames(t, v, "/"); !slices.Equal(names, []string{"a", "folder", "dir"}) {
+		t.Errorf("left: %q", names)
+	}
+	must(t, volumeDelete(v, "/dir"))
+
 	f, err := v.Open("/folder")
 	must(t, err)
 	if err := f.Delete(); !errors.Is(err, standin.ENOTEMPTY) {

@@ -107,11 +107,31 @@ func (h *host) Rmdir(path string) (errc int) {
 		return -fuse.EIO
 	}
 	defer h.leave("rmdir", path, &errc)
+	path, err := h.today(path)
+	if err != nil {
+		return h.errno(err)
+	}
 	parent, name, err := h.parent(path)
-	if err == nil {
-		err = h.fs.Rmdir(parent, name)
+	if err != nil {
+		return h.errno(err)
+	}
+	held := h.held(parent, name)
+	err = h.fs.Rmdir(parent, name)
+	if err == nil && held != 0 {
+		h.aliases.add(parent, h.aliasName(name), held)
 	}
 	return h.errno(err)
+}
+
+// held returns what a name stands for if it is open and its handles keep that name, else 0.
+func (h *host) held(parent fsimpl.Node, name string) fsimpl.Node {
+	if !h.rules.keepsOldPaths {
+		return 0
+	}
+	if a, err := h.fs.Lookup(parent, name); err == nil && h.handles.holds(a.Node) {
+		return a.Node
+	}
+	return 0
 }
 
 // Rename renames, over a file or an empty directory if there is one.
@@ -150,12 +170,7 @@ func (h *host) Rename3(oldPath, newPath string, flags uint32) (errc int) {
 			return h.errno(h.hide(oldParent, oldName, newParent, newName, why))
 		}
 	}
-	var held fsimpl.Node
-	if h.rules.keepsOldPaths {
-		if a, err := h.fs.Lookup(oldParent, oldName); err == nil && h.handles.holds(a.Node) {
-			held = a.Node
-		}
-	}
+	held := h.held(oldParent, oldName)
 	err = h.fs.Rename(oldParent, oldName, newParent, newName, f)
 	if err == nil && held != 0 {
 		h.aliases.add(oldParent, h.aliasName(oldName), held)

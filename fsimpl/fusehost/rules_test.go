@@ -120,6 +120,39 @@ func TestRenamedFileIsUnlinkedAndRenamedByItsOldPath(t *testing.T) {
 	require.NotContains(t, listing(t, h, "/"), "a")
 }
 
+// Programs that delete by way of a bin do that: rename, then delete through the same handle.
+func TestRenamedDirectoryIsRemovedByItsOldPath(t *testing.T) {
+	h := newWindowsHost(t)
+	require.Zero(t, h.Mkdir("/dir", 0o755))
+	errc, dir := h.Opendir("/dir")
+	require.Zero(t, errc)
+	errc, other := h.Opendir("/dir")
+	require.Zero(t, errc)
+	require.Zero(t, h.Rename("/dir", "/bin"))
+	require.Zero(t, h.Mkdir("/dir", 0o755))
+	require.Zero(t, h.Rmdir("/Dir"))
+	require.True(t, exists(h, "/dir"))
+	require.False(t, exists(h, "/bin"))
+	require.Equal(t, -fuse.ENOENT, h.Rmdir("/dir"), "it is removed already")
+	require.Zero(t, h.Releasedir("/dir", dir))
+	require.True(t, exists(h, "/dir"))
+
+	require.Zero(t, h.Releasedir("/dir", other))
+	require.Zero(t, h.Rmdir("/dir"), "no handle has that path any more")
+	require.False(t, exists(h, "/dir"))
+
+	// Removed where it was, and another one made there.
+	require.Zero(t, h.Mkdir("/dir", 0o755))
+	errc, dir = h.Opendir("/dir")
+	require.Zero(t, errc)
+	require.Zero(t, h.Rmdir("/dir"))
+	require.Zero(t, h.Mkdir("/dir", 0o755))
+	require.Equal(t, -fuse.ENOENT, h.Rmdir("/dir"), "through the handle of what is gone")
+	require.True(t, exists(h, "/dir"))
+	require.Zero(t, h.Releasedir("/dir", dir))
+	require.Zero(t, h.aliases.count.Load())
+}
+
 func TestAttributesAndTimesOfWindows(t *testing.T) {
 	h := newWindowsHost(t)
 	fh := newFile(t, h, "/f")
