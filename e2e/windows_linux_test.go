@@ -38,11 +38,11 @@ func (m *machine) startVolume(prepare ...func(*exec.Cmd)) (*process, *standin.Vo
 	v, err := l.Accept(ctx)
 	must(m.t, err)
 	must(m.t, v.Begin(ctx))
-	unseen, err := v.Show()
+	hide, err := v.Show(m.path("drive"))
 	must(m.t, err)
 	go func() {
 		<-v.Wanted()
-		unseen()
+		hide()
 		v.End()
 	}()
 	if cmd.Stderr == &p.stderr {

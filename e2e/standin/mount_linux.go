@@ -68,25 +68,23 @@ func (v *Volume) Serve(ctx context.Context) error {
 }
 
 // Show makes the mount point of a volume seen by programs of this Wine, and returns what takes
-// that back: a drive is a link that Wine finds by its letter, to an empty directory. A directory is there since the
-// mount began.
-func (v *Volume) Show() (hide func(), err error) {
+// that back: a drive is a link that Wine finds by its letter, to the empty directory dir, which is made. Any other
+// mount point is there since the mount began.
+func (v *Volume) Show(dir string) (hide func(), err error) {
 	if len(v.Path) != 2 || v.Path[1] != ':' {
 		return func() {}, nil
 	}
-	dir, err := os.MkdirTemp("", "standin-")
-	if err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
 	link := filepath.Join(os.Getenv("WINEPREFIX"), "dosdevices", strings.ToLower(v.Path))
+	if _, err := os.Stat(link); err != nil {
+		os.Remove(link) // of a test that was killed
+	}
 	if err := os.Symlink(dir, link); err != nil {
-		os.Remove(dir)
 		return nil, fmt.Errorf("a drive of Wine (WINEPREFIX must be set): %w", err)
 	}
-	return func() {
-		os.Remove(link)
-		os.Remove(dir)
-	}, nil
+	return func() { os.Remove(link) }, nil
 }
 
 // Directory is the Linux path of the mount point, by Wine's links for its drives.
