@@ -27,7 +27,8 @@ Options:
     --storage NAME               the storage to make or change (default "default")
     --mode buffered|sync         what close and fsync wait for: this machine, or the bucket
     --credentials NAME           the profile that keeps the key (default "default")
-    --access-key-id ID           asked for when it is not given
+    --access-key-id ID           asked for when it is not given; no answer keeps the key of
+                                 a profile that is there
     --secret-access-key SECRET   asked for, and not shown, when it is not given; a flag is
                                  seen in lists of processes and in the shell's history
     --secret-access-key-stdin    read the secret from the first line of standard input
@@ -127,7 +128,7 @@ func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env conf
 	return exitClean
 }
 
-// makeS3 asks for what is missing of the key, keeps it and changes the configuration.
+// makeS3 keeps the key and changes the configuration.
 func makeS3(change config.S3Change, key creds.Credentials, explicit string, in creds.Prompter, say func(string, ...any), env config.Env) error {
 	file, err := config.Locate(explicit, env)
 	if err != nil && (file == "" || !errors.Is(err, config.ErrNoFile)) {
@@ -143,14 +144,9 @@ func makeS3(change config.S3Change, key creds.Credentials, explicit string, in c
 	if err := config.CheckChange(file, change, env); err != nil {
 		return err
 	}
-	if key, err = creds.Ask(in, key); err != nil {
+	if err := keepKey(creds.Open(config.CredentialsDir(file, env)), change.Credentials, key, in, say); err != nil {
 		return err
 	}
-	where, err := creds.Keep(creds.Open(config.CredentialsDir(file, env)), change.Credentials, key)
-	if err != nil {
-		return err
-	}
-	say("kept %v as profile %q; %s", key, change.Credentials, where)
 	warnings, err := config.Change(file, change, env)
 	if err != nil {
 		return err
@@ -164,4 +160,25 @@ func makeS3(change config.S3Change, key creds.Credentials, explicit string, in c
 		say("warning: %s", w)
 	}
 	return nil
+}
+
+// keepKey asks for what is missing of the key and keeps it, unless the one that is there stays.
+func keepKey(profiles creds.Store, name string, key creds.Credentials, in creds.Prompter, say func(string, ...any)) error {
+	kept, err := profiles.Get(name)
+	if err == nil && key == (creds.Credentials{}) {
+		if key, err = creds.AskOver(in, name, kept); err == nil && key == kept {
+			say("profile %q stays as it is: %v", name, kept)
+			return nil
+		}
+	} else {
+		key, err = creds.Ask(in, key)
+	}
+	if err != nil {
+		return err
+	}
+	where, err := creds.Keep(profiles, name, key)
+	if err == nil {
+		say("kept %v as profile %q; %s", key, name, where)
+	}
+	return err
 }

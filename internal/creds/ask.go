@@ -30,6 +30,19 @@ func Ask(p Prompter, c Credentials) (Credentials, error) {
 	return c, c.Check()
 }
 
+// AskOver is Ask for a profile that has a key, which no answer keeps: the end of the input, or
+// ENTER.
+func AskOver(p Prompter, name string, kept Credentials) (Credentials, error) {
+	id, err := p.Line(fmt.Sprintf("Access key id (ENTER keeps the key of profile %q): ", name))
+	if err == nil && id == "" || errors.Is(err, io.ErrUnexpectedEOF) {
+		return kept, nil
+	}
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read the access key: %w", err)
+	}
+	return Ask(p, Credentials{AccessKeyID: id})
+}
+
 // Keep sets a profile and reads it back: what was written is what counts, not what was
 // meant. It returns where the key is, in words.
 func Keep(s Store, name string, c Credentials) (where string, err error) {
