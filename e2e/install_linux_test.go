@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,41 +10,56 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hamflx/pocket/objstore/storetest/s3test"
 )
 
 // installing is a machine on which pocket is installed.
 type installing struct {
 	*machine
-	out string // what the last command said on stdout
+	stdin string // what commands get
+	out   string // what the last command said on stdout
 }
 
 func newInstalling(t *testing.T) *installing {
 	m := newMachine(t)
 	i := &installing{machine: m}
-	t.Cleanup(func() { killBelow(m.home()) })
+	t.Cleanup(func() { killBelow(m.root) })
 	return i
 }
 
 // program is where pocket is installed.
 func (i *installing) program() string { return i.home(".local", "bin", "pocket") }
 
-// run runs a pocket and expects a code. It returns what the command said on stderr.
+// run runs a pocket, or another program, and expects a code. It returns what the command said on stderr.
 func (i *installing) run(code int, program string, args ...string) string {
 	i.t.Helper()
-	cmd := exec.Command(program, args...)
+	cmd := programCommand(program, args...)
 	cmd.Env, cmd.Dir = i.env, i.home()
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	// Files: under Wine what install starts has its pipes, and one would wait for its end.
+	out, errs := i.output("stdout"), i.output("stderr")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(i.stdin), out, errs
 	err := cmd.Run()
-	i.out = out.String()
+	i.out = readFile(i.t, out.Name())
+	said := readFile(i.t, errs.Name())
 	if got := cmd.ProcessState.ExitCode(); got != code {
-		i.t.Fatalf("pocket %s: code %d, not %d: %v\n%s%s\nlog:\n%s", strings.Join(args, " "), got, code, err, out.String(), errs.String(), tail(i.log(), 20))
+		i.t.Fatalf("%s %s: code %d, not %d: %v\n%s%s\nlog:\n%s", filepath.Base(program), strings.Join(args, " "), got, code, err, i.out, said, tail(i.log(), 20))
 	}
-	return errs.String()
+	return said
+}
+
+// output makes a file that a command writes to, until the end of the test.
+func (i *installing) output(name string) *os.File {
+	i.t.Helper()
+	f, err := os.Create(i.path(name))
+	must(i.t, err)
+	i.t.Cleanup(func() { f.Close() })
+	return f
 }
 
 var startedLine = regexp.MustCompile(`(?m)^started    pid (\d+)$`)
@@ -377,4 +393,135 @@ func (i *installing) waitAnswers() {
 			i.t.Fatalf("%v: %s", err, out)
 		}
 	}
+}
+
+// A process that does not answer is ended, and what it had mounted goes with it.
+func TestUninstallOfProcessThatDoesNotAnswer(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	i := newInstallingWithoutSystemd(t)
+	i.configure(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	writeFile(t, i.home("files", "before"), "what was there")
+	i.run(0, program, "install")
+	pid := i.pid()
+	writeFile(t, i.home("files", "file"), "written before")
+	must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	said := i.run(4, program, "uninstall")
+	if want := "pocket: process " + strconv.Itoa(pid) + " does not answer: it is ended now, and what is not uploaded stays in the journal\n"; !strings.Contains(said, want) {
+		t.Errorf("said %q", said)
+	}
+	i.says("stopped    pid "+strconv.Itoa(pid), "removed    "+i.program())
+	i.waitGone(pid)
+	if left := mountsBelow(i.home()); len(left) > 0 {
+		t.Errorf("still mounted: %v", left)
+	}
+	if got := readFile(t, i.home("files", "before")); got != "what was there" {
+		t.Errorf("what was there is %q", got)
+	}
+	p := i.restart()
+	if got := readFile(t, i.home("files", "file")); got != "written before" {
+		t.Errorf("the file is %q", got)
+	}
+	p.stop()
+}
+
+// begin starts a command of pocket and waits until it says a line with a part.
+func (i *installing) begin(part, program string, args ...string) *process {
+	i.t.Helper()
+	cmd := programCommand(program, args...)
+	cmd.Env, cmd.Dir = i.env, i.home()
+	p := i.startCommand(cmd)
+	p.waitSaid(part)
+	return p
+}
+
+// Ctrl-C while the old one uploads: it goes on, and all is installed as it was.
+func TestInterruptedWhileTheOldOneUploads(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	for _, c := range []struct{ command, said string }{
+		{"install", "pocket: nothing was installed: "},
+		{"uninstall", "pocket: it is still installed\n"},
+	} {
+		t.Run(c.command, func(t *testing.T) {
+			t.Parallel()
+			i := newInstallingWithoutSystemd(t)
+			folder := newFolder(t)
+			i.configure(dirStorage("store", folder), mountTable("files", "store"))
+			i.run(0, program, "install")
+			pid := i.pid()
+			must(t, os.Rename(folder, folder+".away"))
+			writeFile(t, i.home("files", "file"), "not uploaded")
+			p := i.begin("uploads have failed since ", newer(t, "2"), c.command)
+			p.interrupt()
+			if code := p.wait(); code != exitError {
+				t.Errorf("code %d", code)
+			}
+			for _, part := range []string{"pocket: interrupted: pocket goes on stopping", c.said} {
+				if said := p.stderr.text(); !strings.Contains(said, part) {
+					t.Errorf("no %q in\n%s", part, said)
+				}
+			}
+			sameContent(t, i.program(), program)
+			must(t, os.Rename(folder+".away", folder))
+			i.waitGone(pid)
+			i.run(0, program, "uninstall")
+			if got := readFile(t, filepath.Join(folder, dataKey("", "not uploaded"))); got != "not uploaded" {
+				t.Errorf("the folder has %q", got)
+			}
+		})
+	}
+}
+
+// Ctrl-C while the new one waits for its store: what was there is put back, also when that is
+// nothing.
+func TestInterruptedWhileTheNewOneStarts(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	hang := s3test.Hang(release)
+	b.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		hang(w, r, next)
+	})
+	defer close(release)
+	i := newInstallingWithoutSystemd(t)
+	i.configure(b.storage("store"), mountTable("files", "store"))
+	interrupted := func() string {
+		t.Helper()
+		p := i.begin("it does not start by itself", newer(t, "2"), "install")
+		<-asked
+		p.interrupt()
+		if code := p.wait(); code != exitError {
+			t.Errorf("code %d", code)
+		}
+		said := p.stderr.text()
+		if !strings.Contains(said, "pocket: interrupted: ") || !strings.Contains(said, "pocket: nothing was installed: what was there before is as it was\n") {
+			t.Errorf("said %q", said)
+		}
+		return said
+	}
+	interrupted()
+	if left, err := os.ReadDir(filepath.Dir(i.program())); err != nil || len(left) > 0 {
+		t.Errorf("installed is %v, %v", left, err)
+	}
+	if running := i.status(); len(running) > 0 {
+		t.Errorf("it runs: %+v", running)
+	}
+
+	other := i.path("other.toml")
+	writeFile(t, other, strings.ReplaceAll(mountTable("other", "memory"), "~/", i.home()+"/"))
+	i.run(0, program, "install", "--config", other)
+	before := i.pid()
+	if said := interrupted(); !strings.Contains(said, "pocket: started again: pid ") {
+		t.Errorf("said %q", said)
+	}
+	sameContent(t, i.program(), program)
+	i.waitGone(before)
+	i.waitAnswers()
+	i.run(0, program, "uninstall")
 }

@@ -8,9 +8,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,36 +59,6 @@ Exit codes:
     3  installed and started, but a mount has failed, or is not there yet
 `
 
-const usageUninstall = `pocket uninstall undoes pocket install.
-
-Usage:
-    pocket uninstall [options]
-
-Options:
-    --timeout TIME   upload for at most that (default 1m) and leave the rest in the journal
-    --dry-run        say what would be done, and do nothing
-    -h, --help       print this text
-
-It is not started with the next login any more, what runs is stopped as by pocket stop, and
-the programs are removed. The configuration, access keys, journal and cache stay; it says
-where they are. A program that is running, as pocket uninstall itself may be on Windows,
-is moved to the directory for temporary files.
-
-Example:
-    $ pocket uninstall
-    removed    /home/me/.config/systemd/user/pocket.service
-    stopped    pid 4711
-    removed    /home/me/.local/bin/pocket
-    kept       /home/me/.config/hamflx/pocket
-    kept       /home/me/.local/share/hamflx/pocket
-
-Exit codes:
-    0  done, or nothing was installed
-    1  failed: the line says what is left
-    2  wrong usage
-    4  done, with changes left in the journal on this machine
-`
-
 // Exit codes of install; usageInstall documents them.
 const exitNotAll = 3
 
@@ -110,7 +80,8 @@ type installer struct {
 	dataDir string
 	timeout time.Duration
 	dryRun  bool
-	left    bool // changes are left in a journal
+	left    bool               // changes are left in a journal
+	killed  []*control.Process // that did not end when they were asked
 }
 
 func newInstaller(name string, stdout, stderr io.Writer, env config.Env) *installer {
@@ -277,28 +248,36 @@ func (i *installer) findReplaced(ctx context.Context, file string) error {
 	return err
 }
 
-// stopRunning stops the processes in running as pocket stop does. One that does not end is
-// killed: all that it has acknowledged is in its journal.
+// stopRunning stops the processes in running as pocket stop does. One that does not end, or does
+// not answer, is killed: all that it has acknowledged is in its journal.
 func (i *installer) stopRunning(ctx context.Context) error {
 	if len(i.running) == 0 {
 		return i.site.Entry.Halt(ctx)
 	}
 	w := i.newWork("uploading")
+	var mu sync.Mutex // guards i.killed
 	err := w.run(ctx, func(ctx context.Context, p *control.Process, report func(control.Progress)) error {
 		patient, cancel := context.WithTimeout(ctx, i.timeout+endGrace)
 		defer cancel()
 		err := p.Stop(patient, i.timeout, report)
-		if patient.Err() == nil || ctx.Err() != nil {
+		var why string
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case patient.Err() != nil:
+			why = fmt.Sprintf("has not ended after %v", i.timeout+endGrace)
+		case errors.Is(err, control.ErrSilent):
+			why = control.ErrSilent.Error()
+		default:
 			return err
 		}
-		w.progress.Print(fmt.Sprintf("pocket: process %d has not ended after %v: it is ended now, and what is not uploaded stays in the journal", p.PID, i.timeout+endGrace))
-		process, err := os.FindProcess(p.PID)
-		if err == nil {
-			err = process.Kill()
+		w.progress.Print(fmt.Sprintf("pocket: process %d %s: it is ended now, and what is not uploaded stays in the journal", p.PID, why))
+		if err := p.Kill(ctx); err != nil {
+			return err
 		}
-		if err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return fmt.Errorf("end process %d: %w", p.PID, err)
-		}
+		mu.Lock()
+		i.killed = append(i.killed, p)
+		mu.Unlock()
 		return fmt.Errorf("process %d was ended: %w", p.PID, control.ErrLeft)
 	})
 	w.progress.Finish("")
@@ -468,98 +447,4 @@ func problems(path string, offset int64) string {
 		return none
 	}
 	return strings.Join(said[max(0, len(said)-3):], "; ") + " (" + path + ")"
-}
-
-// uninstall is the command of that name.
-func uninstall(args []string, _ io.Reader, stdout, stderr io.Writer, env config.Env) int {
-	i := newInstaller("uninstall", stdout, stderr, env)
-	i.flags.MarkHidden("config")
-	if code := i.parse(args, usageUninstall); code >= 0 {
-		return code
-	}
-	switch {
-	case i.flags.Changed("config"):
-		return i.wrong("it takes no --config: what is installed is one program for all")
-	case i.timeout <= 0:
-		return i.wrong("--timeout must be more than nothing")
-	}
-	ctx, end := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer end()
-	if err := i.open(); err != nil {
-		i.say("%v", err)
-		return exitFailed
-	}
-	_, hasEntry, err := i.site.Entry.Load()
-	if err != nil {
-		i.say("%v", err)
-		return exitFailed
-	}
-	if err := i.findReplaced(ctx, ""); err != nil {
-		i.sayEach(err)
-	}
-	programs := i.site.Programs()
-	if !hasEntry && len(programs) == 0 && len(i.running) == 0 {
-		i.say("nothing is installed")
-		return exitClean
-	}
-	if i.dryRun {
-		if hasEntry {
-			i.did("removed", "%v", i.site.Entry)
-		}
-		for _, p := range i.running {
-			i.did("stopped", "pid %d", p.PID)
-		}
-		for _, path := range programs {
-			i.did("removed", "%s", path)
-		}
-		return exitClean
-	}
-	return i.uninstall(ctx, hasEntry)
-}
-
-func (i *installer) uninstall(ctx context.Context, hasEntry bool) int {
-	// It ends before its entry goes: a supervisor that does not know it any more would
-	// neither stop it nor tell.
-	if err := i.stopRunning(ctx); err != nil {
-		i.sayEach(err)
-		i.say("it is still installed")
-		return exitFailed
-	}
-	if hasEntry {
-		if err := i.site.Entry.Remove(ctx); err != nil {
-			i.sayEach(err)
-			return exitFailed
-		}
-		i.did("removed", "%v", i.site.Entry)
-	}
-	removed, err := i.site.RemovePrograms()
-	for _, r := range removed {
-		if r.Aside != "" {
-			i.did("removed", "%s (it is running: moved to %s, which can be deleted)", r.Path, r.Aside)
-			continue
-		}
-		i.did("removed", "%s", r.Path)
-	}
-	for _, pid := range autostart.Running(i.site.Program()) {
-		i.say("process %d still runs %s and was not asked to stop: end it, or log off", pid, i.site.Program())
-	}
-	if file, _ := config.Locate("", i.env); file != "" && filepath.Dir(file) != i.env.Dir {
-		i.sayKept(filepath.Dir(file))
-	}
-	i.sayKept(i.dataDir)
-	switch {
-	case err != nil:
-		i.sayEach(err)
-		return exitFailed
-	case i.left:
-		return exitLate
-	}
-	return exitClean
-}
-
-// sayKept tells of a directory that stays.
-func (i *installer) sayKept(dir string) {
-	if _, err := os.Stat(dir); err == nil {
-		i.did("kept", "%s", dir)
-	}
 }

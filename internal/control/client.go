@@ -37,7 +37,7 @@ func (p *Process) Status(ctx context.Context, files int) (Status, error) {
 
 // Wait returns nil when all that was pending in a mount, or in all of them when its name
 // is empty, is in the store. report is called with how far it is. Errors: ErrNoMount, ErrRefused,
-// the context's, others when the process cannot be asked or has ended.
+// the context's, ErrSilent, others when the process cannot be asked or has ended.
 func (p *Process) Wait(ctx context.Context, mount string, report func(Progress)) error {
 	return p.follow(ctx, "/v1/wait?mount="+url.QueryEscape(mount), report)
 }
@@ -65,6 +65,23 @@ func (p *Process) Stop(ctx context.Context, uploadFor time.Duration, report func
 // endWait is how long a process that has said that its mounts have ended may take to end
 // itself.
 const endWait = 10 * time.Second
+
+// Kill ends the process without asking it, and waits for its end. All that it has acknowledged is
+// in its journals; its mounts may be left dead.
+func (p *Process) Kill(ctx context.Context) error {
+	ended := watch(p.PID)
+	process, err := os.FindProcess(p.PID)
+	if err == nil {
+		err = process.Kill()
+	}
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("end process %d: %w", p.PID, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, endWait)
+	defer cancel()
+	ended(ctx)
+	return nil
+}
 
 // ask sends a request and returns the body of the answer, which the caller closes.
 func (p *Process) ask(ctx context.Context, method, path string) (io.ReadCloser, error) {
@@ -101,7 +118,7 @@ func (p *Process) failed(ctx context.Context, err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("process %d does not answer: %w", p.PID, err)
+		return fmt.Errorf("process %d %w: %w", p.PID, ErrSilent, err)
 	case isGone(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("process %d has ended", p.PID)
 	}

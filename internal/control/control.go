@@ -166,6 +166,10 @@ var (
 	ErrLeft = errors.New("changes are left in the journal")
 )
 
+// ErrSilent is in the errors of a Process's methods when the process does not answer, though
+// it is there.
+var ErrSilent = errors.New("does not answer")
+
 // All asks for every pending file.
 const All = -1
 
