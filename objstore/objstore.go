@@ -4,7 +4,8 @@
 // [Store] is all that a new kind of storage has to implement. It promises
 // nothing that object stores commonly lack: no rename, no append, no
 // conditional write. What only some stores can do is an optional interface of
-// its own ([ConditionalGetter], [HashedPutter], [Stater], [Identifier]), asked for with [As].
+// its own ([ConditionalGetter], [HashedGetter], [HashedPutter], [Stater],
+// [Identifier]), asked for with [As].
 //
 // To add a store: implement Store, answer every failure with an [Error] whose
 // Kind is one of this package's errors, and run the conformance suite
@@ -75,6 +76,16 @@ type ConditionalGetter interface {
 	// etag returned is for the next call; it is opaque, and it changes
 	// whenever the object's bytes do.
 	GetIfChanged(ctx context.Context, key, etag string, max int64) (body []byte, newETag string, err error)
+}
+
+// HashedGetter is implemented by stores whose objects arrive piece by piece, so that they
+// can be hashed meanwhile and put where the caller has room.
+type HashedGetter interface {
+	// GetHashed is Get, and returns the SHA-256 of body as it was read. room returns memory of
+	// size bytes, which is not more than max, for the object: it is called once the size is known,
+	// and again for each further attempt, if any. body is that memory, or other memory where the size was not known before.
+	// It belongs to the caller, also after an error.
+	GetHashed(ctx context.Context, key string, max int64, room func(size int64) []byte) (body []byte, sum [sha256.Size]byte, err error)
 }
 
 // HashedPutter is implemented by stores that need the SHA-256 of what they write, and

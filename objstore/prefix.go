@@ -34,7 +34,7 @@ func NormalizePrefix(prefix string) (string, error) {
 // of s. With a prefix that NormalizePrefix refuses, every call fails with
 // that error.
 //
-// It forwards ConditionalGetter, HashedPutter, Stater, Identifier and Hurrier.
+// It forwards ConditionalGetter, HashedGetter, HashedPutter, Stater, Identifier and Hurrier.
 func WithPrefix(s Store, prefix string) Store {
 	p, err := NormalizePrefix(prefix)
 	if err == nil && p == "" {
@@ -77,6 +77,18 @@ func (s *prefixed) Put(ctx context.Context, key string, body []byte) error {
 		return err
 	}
 	return s.inner.Put(ctx, key, body)
+}
+
+func (s *prefixed) GetHashed(ctx context.Context, key string, max int64, room func(int64) []byte) (body []byte, sum [sha256.Size]byte, err error) {
+	key, err = s.key(key)
+	if err != nil {
+		return nil, sum, err
+	}
+	inner, ok := s.inner.(HashedGetter)
+	if !ok {
+		return nil, sum, missing(OpGet, key, "get by hash")
+	}
+	return inner.GetHashed(ctx, key, max, room)
 }
 
 func (s *prefixed) PutHashed(ctx context.Context, key string, body []byte, sum [sha256.Size]byte) error {

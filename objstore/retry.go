@@ -38,7 +38,7 @@ type RetryPolicy struct {
 // writes the same whole object, and List continues after the last key it
 // yielded.
 //
-// It forwards ConditionalGetter, HashedPutter, Stater and Identifier.
+// It forwards ConditionalGetter, HashedGetter, HashedPutter, Stater and Identifier.
 func WithRetry(s Store, policy RetryPolicy) Store {
 	if policy.MinWait <= 0 {
 		policy.MinWait = 200 * time.Millisecond
@@ -77,6 +77,19 @@ func (s *retrying) GetIfChanged(ctx context.Context, key, etag string, max int64
 		body, newETag, err := inner.GetIfChanged(ctx, key, etag, max)
 		if err = t.settle(err); err != errAgain {
 			return body, newETag, err
+		}
+	}
+}
+
+func (s *retrying) GetHashed(ctx context.Context, key string, max int64, room func(int64) []byte) (body []byte, sum [sha256.Size]byte, err error) {
+	inner, ok := s.inner.(HashedGetter)
+	if !ok {
+		return nil, sum, missing(OpGet, key, "get by hash")
+	}
+	for t := s.start(ctx, OpGet, key); ; {
+		body, sum, err = inner.GetHashed(ctx, key, max, room)
+		if err = t.settle(err); err != errAgain {
+			return body, sum, err
 		}
 	}
 }

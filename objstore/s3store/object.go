@@ -2,15 +2,17 @@ package s3store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"net/http"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/hamflx/pocket/objstore"
@@ -18,17 +20,26 @@ import (
 
 // Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, key string, max int64) ([]byte, error) {
-	body, _, err := s.get(ctx, key, "", max)
+	body, _, err := s.get(ctx, key, "", &receiver{max: max})
 	return body, err
+}
+
+// GetHashed implements objstore.HashedGetter.
+func (s *Store) GetHashed(ctx context.Context, key string, max int64, room func(size int64) []byte) (body []byte, sum [sha256.Size]byte, err error) {
+	to := &receiver{max: max, room: room, hash: sha256.New()}
+	if body, _, err = s.get(ctx, key, "", to); err == nil {
+		to.hash.Sum(sum[:0])
+	}
+	return body, sum, err
 }
 
 // GetIfChanged implements objstore.ConditionalGetter. An object that has not
 // changed costs a request without a body.
 func (s *Store) GetIfChanged(ctx context.Context, key, etag string, max int64) ([]byte, string, error) {
-	return s.get(ctx, key, etag, max)
+	return s.get(ctx, key, etag, &receiver{max: max})
 }
 
-func (s *Store) get(ctx context.Context, key, etag string, max int64) (body []byte, newETag string, err error) {
+func (s *Store) get(ctx context.Context, key, etag string, to *receiver) (body []byte, newETag string, err error) {
 	if err := objstore.CheckKey(key); err != nil {
 		return nil, "", err
 	}
@@ -37,54 +48,102 @@ func (s *Store) get(ctx context.Context, key, etag string, max int64) (body []by
 		return nil, "", s.failure(ctx, nil, objstore.OpGet, key, err)
 	}
 	defer r.end()
+	from, newETag, size, err := s.ask(r, key, etag)
+	if err != nil {
+		return nil, "", s.failure(ctx, r, objstore.OpGet, key, err)
+	}
+	defer from.Close()
+	// A service that ignores the condition.
+	if newETag == etag {
+		return nil, "", s.errorOf(objstore.OpGet, key, objstore.ErrNotModified, nil)
+	}
+	if body, err = to.read(from, size); err != nil {
+		return nil, "", s.failure(ctx, r, objstore.OpGet, key, err)
+	}
+	return body, newETag, nil
+}
+
+// errNoLength is the failure of an answer that ends where the connection does, be it whole or not.
+var errNoLength = errors.New("the answer does not say how long it is")
+
+// ask makes a GetObject request and returns its answer: the object, its ETag, and its size, or -1
+// where its end is marked in the answer itself.
+func (s *Store) ask(r *request, key, etag string) (body io.ReadCloser, newETag string, size int64, err error) {
+	if s.plainly() {
+		req := s.plain(http.MethodGet, key, noBody)
+		if etag != "" {
+			req.Header["If-None-Match"] = []string{etag}
+		}
+		resp, err := s.send(r, req, noBody)
+		if err != nil {
+			return nil, "", 0, err
+		}
+		return believe(resp.Body, resp.Header.Get("ETag"), resp.ContentLength, resp.TransferEncoding)
+	}
 	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key}
 	if etag != "" {
 		in.IfNoneMatch = &etag
 	}
 	out, err := s.client.GetObject(r.ctx, in)
 	if err != nil {
-		return nil, "", s.failure(ctx, r, objstore.OpGet, key, err)
+		return nil, "", 0, err
 	}
-	defer out.Body.Close()
-	if newETag = aws.ToString(out.ETag); newETag == "" {
-		return nil, "", s.failure(ctx, r, objstore.OpGet, key, errNotS3)
+	size = -1
+	var encoding []string
+	if out.ContentLength != nil {
+		size = *out.ContentLength
+	} else if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
+		encoding = resp.TransferEncoding
 	}
-	// A service that ignores the condition.
-	if newETag == etag {
-		return nil, "", s.errorOf(objstore.OpGet, key, objstore.ErrNotModified, nil)
-	}
-	size := aws.ToInt64(out.ContentLength)
-	if out.ContentLength == nil {
-		if !chunked(out.ResultMetadata) {
-			// Such a body ends where the connection does, be it whole or not.
-			return nil, "", s.failure(ctx, r, objstore.OpGet, key, errors.New("the answer does not say how long it is"))
-		}
-		size = -1
-	}
-	if body, err = readBody(out.Body, size, max); err != nil {
-		return nil, "", s.failure(ctx, r, objstore.OpGet, key, err)
-	}
-	return body, newETag, nil
+	return believe(out.Body, aws.ToString(out.ETag), size, encoding)
 }
 
-// chunked reports whether an answer's end is marked in the answer itself.
-func chunked(metadata middleware.Metadata) bool {
-	resp, ok := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response)
-	return ok && slices.Contains(resp.TransferEncoding, "chunked")
+// believe returns an answer as ask does, unless it is none of S3's or does not say where it ends.
+func believe(body io.ReadCloser, etag string, size int64, encoding []string) (io.ReadCloser, string, int64, error) {
+	var err error
+	switch {
+	case etag == "":
+		err = errNotS3
+	case size < 0 && !slices.Contains(encoding, "chunked"):
+		err = errNoLength
+	default:
+		return body, etag, size, nil
+	}
+	body.Close()
+	return nil, "", 0, err
 }
 
-// errTooLarge is what readBody says of a body of more than max bytes.
+// errTooLarge is what a receiver says of a body of more than max bytes.
 var errTooLarge = errors.New("too large")
 
-// readBody reads a body of size bytes, or of unknown size if that is negative.
-func readBody(r io.Reader, size, max int64) ([]byte, error) {
-	if size > max {
-		return nil, fmt.Errorf("%w: it has %d bytes, the most accepted are %d", errTooLarge, size, max)
+// piece is how much of a body is read before it is hashed: the processor has it at hand then.
+const piece = 256 << 10
+
+// receiver is how a body is taken in.
+type receiver struct {
+	max  int64                   // bytes to accept
+	room func(size int64) []byte // memory for it; nil: the collector's
+	hash hash.Hash               // is told of the bytes as they arrive; may be nil
+}
+
+// read reads a body of size bytes, or of unknown size if that is negative.
+func (to *receiver) read(r io.Reader, size int64) ([]byte, error) {
+	if size > to.max {
+		return nil, fmt.Errorf("%w: it has %d bytes, the most accepted are %d", errTooLarge, size, to.max)
 	}
 	if size >= 0 {
-		body := make([]byte, size)
-		if n, err := io.ReadFull(r, body); err != nil {
-			return nil, fmt.Errorf("the body was cut after %d of %d bytes: %w", n, size, err)
+		var body []byte
+		if to.room != nil {
+			body = to.room(size)[:size]
+		} else {
+			body = make([]byte, size)
+		}
+		for n := 0; n < len(body); {
+			got, err := io.ReadFull(r, body[n:min(n+piece, len(body))])
+			to.arrived(body[n : n+got])
+			if n += got; err != nil {
+				return nil, fmt.Errorf("the body was cut after %d of %d bytes: %w", n, size, err)
+			}
 		}
 		return body, nil
 	}
@@ -94,9 +153,10 @@ func readBody(r io.Reader, size, max int64) ([]byte, error) {
 			body = slices.Grow(body, len(body))
 		}
 		n, err := r.Read(body[len(body):cap(body)])
+		to.arrived(body[len(body) : len(body)+n])
 		body = body[:len(body)+n]
-		if int64(len(body)) > max {
-			return nil, fmt.Errorf("%w: it has more than the %d bytes accepted", errTooLarge, max)
+		if int64(len(body)) > to.max {
+			return nil, fmt.Errorf("%w: it has more than the %d bytes accepted", errTooLarge, to.max)
 		}
 		if err == io.EOF {
 			return body, nil
@@ -104,6 +164,12 @@ func readBody(r io.Reader, size, max int64) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the body was cut after %d bytes: %w", len(body), err)
 		}
+	}
+}
+
+func (to *receiver) arrived(p []byte) {
+	if to.hash != nil {
+		to.hash.Write(p) // never fails
 	}
 }
 

@@ -67,7 +67,7 @@ type Config struct {
 }
 
 // Store is an objstore.Store in a bucket. Beside the required methods it has
-// those of objstore.ConditionalGetter, HashedPutter, Stater and Identifier.
+// those of objstore.ConditionalGetter, HashedGetter, HashedPutter, Stater and Identifier.
 type Store struct {
 	client  *s3.Client
 	keys    *credentials
@@ -81,7 +81,7 @@ type Store struct {
 	mu       sync.Mutex
 	underWay map[*request]bool // requests that have a slot; guarded by mu
 
-	// For requests that are made without the SDK, see put.go.
+	// For requests that are made without the SDK, see plain.go.
 	base     *url.URL     // of the bucket; nil where only the SDK knows it
 	region   string       // to sign for
 	ahead    atomic.Int64 // the service's clock of this machine's, in nanoseconds
