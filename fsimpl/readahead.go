@@ -20,7 +20,7 @@ type readAhead struct {
 
 const (
 	windowFirst = 1 << 20
-	windowMost  = 48 << 20
+	windowMost  = 32 << 20
 )
 
 // advance notes a read and fetches ahead. Called with the inode's mu held for

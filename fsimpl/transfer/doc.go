@@ -17,6 +17,7 @@ import (
 
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 // Store is what both directions need of an object store; objstore.Store has it.
@@ -29,7 +30,8 @@ type Store interface {
 type Cache interface {
 	ReadAt(id objectid.ID, p []byte, off int64) (int, error)
 	Get(id objectid.ID) ([]byte, error)
-	PutFetched(id objectid.ID, body []byte, stream bool) error
+	PutFetched(id objectid.ID, body *pagebuf.Buffer, stream bool) error
+	InMemory(id objectid.ID, end int64) *pagebuf.Buffer
 	Has(id objectid.ID) bool
 	Pin(id objectid.ID) error
 	Unpin(id objectid.ID)

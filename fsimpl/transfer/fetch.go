@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 	"github.com/hamflx/pocket/objstore"
 )
 
@@ -18,7 +19,7 @@ const (
 	// for, and aheadMemory those that nobody asked for yet: a reader does not wait
 	// behind guesses. 12.5 MB are under way on a link of 1 Gbit/s and 100 ms.
 	fetchMemory = 24 << 20
-	aheadMemory = 48 << 20
+	aheadMemory = 32 << 20
 	// objectMost is the size of the largest object that is read unless the caller
 	// expects a larger one: the largest chunk_size that can be configured.
 	objectMost = 64 << 20
@@ -37,6 +38,7 @@ const (
 // concurrently; an object is fetched once however many callers want it.
 type Fetcher struct {
 	store       Store
+	hashed      objstore.HashedGetter // store, or nil where it cannot do that
 	cache       Cache
 	log         *slog.Logger
 	memory      *semaphore.Weighted // bytes of what readers wait for
@@ -56,13 +58,14 @@ type Fetcher struct {
 // heldObject is an object that is in memory alone.
 type heldObject struct {
 	id   objectid.ID
-	body []byte
+	body *pagebuf.Buffer
 }
 
 // flight is one fetch that any number of callers wait for.
 type flight struct {
-	done   chan struct{} // closed when body and err are set
-	body   []byte
+	users  int             // the flight itself and those who may want body; guarded by Fetcher.mu
+	done   chan struct{}   // closed when body and err are set
+	body   *pagebuf.Buffer // held until users is 0; nil with err
 	err    error
 	landed chan struct{} // closed when kept is set
 	kept   error         // why the cache does not have it
@@ -74,7 +77,7 @@ type flight struct {
 // the store answers again. The Outage is closed by the caller, later.
 func NewFetcher(store Store, cache Cache, outage *Outage, log *slog.Logger) *Fetcher {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Fetcher{
+	f := &Fetcher{
 		store: store, cache: cache, log: log, ctx: ctx, stop: stop,
 		memory:      semaphore.NewWeighted(fetchMemory),
 		aheadMemory: semaphore.NewWeighted(aheadMemory),
@@ -82,6 +85,10 @@ func NewFetcher(store Store, cache Cache, outage *Outage, log *slog.Logger) *Fet
 		outage:      outage,
 		flights:     make(map[objectid.ID]*flight),
 	}
+	if s, ok := store.(objstore.Store); ok {
+		f.hashed, _ = objstore.As[objstore.HashedGetter](s)
+	}
+	return f
 }
 
 // Close ends every fetch and waits for them.
@@ -91,6 +98,12 @@ func (f *Fetcher) Close() {
 	f.mu.Unlock()
 	f.stop()
 	f.active.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range f.held {
+		h.body.Release()
+	}
+	f.held = nil
 }
 
 // ReadAt fills p with the object's bytes at off. size is about the object's size.
@@ -103,8 +116,31 @@ func (f *Fetcher) ReadAt(ctx context.Context, id objectid.ID, size int64, p []by
 	if err != nil {
 		return err
 	}
-	if off > int64(len(body)) || copy(p, body[off:]) < len(p) {
-		return fmt.Errorf("object %s has %d bytes, its file expects %d at %d", id.Key(), len(body), len(p), off)
+	defer body.Release()
+	if off > int64(body.Len()) || copy(p, body.Bytes()[off:]) < len(p) {
+		return fmt.Errorf("object %s has %d bytes, its file expects %d at %d", id.Key(), body.Len(), len(p), off)
+	}
+	return nil
+}
+
+// InMemory returns an object whose bytes are in memory, verified, for somebody who reads them up to
+// end; the caller holds it. Else it returns nil. It does not wait.
+func (f *Fetcher) InMemory(id objectid.ID, end int64) *pagebuf.Buffer {
+	if body := f.cache.InMemory(id, end); body != nil {
+		return body
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl := f.flights[id]
+	if fl == nil {
+		return nil
+	}
+	select {
+	case <-fl.done:
+		if fl.body != nil {
+			return fl.body.Hold()
+		}
+	default:
 	}
 	return nil
 }
@@ -114,7 +150,12 @@ func (f *Fetcher) Get(ctx context.Context, id objectid.ID, size int64) ([]byte, 
 	if body, err := f.cache.Get(id); err == nil {
 		return body, nil
 	}
-	return f.fetch(ctx, id, size)
+	body, err := f.fetch(ctx, id, size)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Release()
+	return body.Own(), nil
 }
 
 // Keep brings a whole object of about size bytes into the cache and returns when it is
@@ -127,6 +168,7 @@ func (f *Fetcher) Keep(ctx context.Context, id objectid.ID, size int64) error {
 	if fl == nil {
 		return context.Canceled
 	}
+	defer f.leave(fl)
 	if err := f.outage.wait(ctx, fl.landed); err != nil {
 		return err
 	}
@@ -136,8 +178,11 @@ func (f *Fetcher) Keep(ctx context.Context, id objectid.ID, size int64) error {
 // Begin begins to bring an object that somebody is about to read into the cache, unless it
 // is there or on its way. It does not wait.
 func (f *Fetcher) Begin(id objectid.ID, size int64) {
-	if !f.cache.Has(id) {
-		f.begin(id, size, false, f.acquireMemory)
+	if f.cache.Has(id) {
+		return
+	}
+	if fl, _ := f.begin(id, size, false, f.acquireMemory); fl != nil {
+		f.leave(fl)
 	}
 }
 
@@ -210,7 +255,11 @@ func (f *Fetcher) launch(id objectid.ID, size int64, stream bool, weight int64) 
 	if !mine {
 		release()
 	}
-	return fl != nil
+	if fl == nil {
+		return false
+	}
+	f.leave(fl)
+	return true
 }
 
 func (f *Fetcher) flying(id objectid.ID) bool {
@@ -228,21 +277,36 @@ func (f *Fetcher) acquireMemory(size int64) (release func(), err error) {
 	return func() { f.memory.Release(weight) }, nil
 }
 
-// begin returns the flight of an object, and whether this call began it. It is nil
-// once the Fetcher is closed.
+// begin returns the flight of an object, which the caller has to leave, and whether this call
+// began it. It is nil once the Fetcher is closed.
 func (f *Fetcher) begin(id objectid.ID, size int64, stream bool, acquire func(int64) (func(), error)) (fl *flight, mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fl := f.flights[id]; fl != nil || f.closed {
+		if fl != nil {
+			fl.users++
+		}
 		return fl, false
 	}
-	fl = &flight{done: make(chan struct{}), landed: make(chan struct{}), stream: stream}
+	fl = &flight{users: 2, done: make(chan struct{}), landed: make(chan struct{}), stream: stream}
 	f.flights[id] = fl
 	f.active.Go(func() { f.fly(id, size, fl, acquire) })
 	return fl, true
 }
 
-func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) ([]byte, error) {
+// leave ends what begin began for its caller.
+func (f *Fetcher) leave(fl *flight) {
+	f.mu.Lock()
+	fl.users--
+	last := fl.users == 0
+	f.mu.Unlock()
+	if last && fl.body != nil {
+		fl.body.Release()
+	}
+}
+
+// fetch returns an object that the cache does not have; the caller holds it.
+func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) (*pagebuf.Buffer, error) {
 	if body := f.holds(id); body != nil {
 		return body, nil
 	}
@@ -250,10 +314,14 @@ func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) ([]byte
 	if fl == nil {
 		return nil, context.Canceled
 	}
+	defer f.leave(fl)
 	if err := f.outage.wait(ctx, fl.done); err != nil {
 		return nil, err
 	}
-	return fl.body, fl.err
+	if fl.err != nil {
+		return nil, fl.err
+	}
+	return fl.body.Hold(), nil
 }
 
 // fly fetches one object for everyone who waits for fl. It belongs to no caller:
@@ -266,7 +334,9 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64
 		defer release()
 		// A flight that ended just now may have brought it.
 		if f.cache.Has(id) {
-			fl.body, _ = f.cache.Get(id)
+			if body, err := f.cache.Get(id); err == nil {
+				fl.body = pagebuf.Of(body)
+			}
 		}
 		if fetched = fl.body == nil; fetched {
 			fl.body, err = f.get(id, max(size, objectMost))
@@ -286,16 +356,20 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64
 	f.mu.Lock()
 	delete(f.flights, id)
 	f.mu.Unlock()
+	f.leave(fl)
 }
 
 // hold keeps an object that the cache did not take in, in place of older ones.
-func (f *Fetcher) hold(id objectid.ID, body []byte) {
+func (f *Fetcher) hold(id objectid.ID, body *pagebuf.Buffer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.held = append(f.held, heldObject{id, body})
+	f.held = append(f.held, heldObject{id, body.Hold()})
 	sum := 0
 	for i := len(f.held) - 1; i >= 0; i-- {
-		if sum += len(f.held[i].body); sum > heldMost {
+		if sum += f.held[i].body.Len(); sum > heldMost {
+			for _, h := range f.held[:i+1] {
+				h.body.Release()
+			}
 			clear(f.held[:i+1])
 			f.held = f.held[i+1:]
 			break
@@ -303,13 +377,13 @@ func (f *Fetcher) hold(id objectid.ID, body []byte) {
 	}
 }
 
-// holds returns an object that is held, or nil.
-func (f *Fetcher) holds(id objectid.ID) []byte {
+// holds returns an object that is in memory alone, which the caller holds too, or nil.
+func (f *Fetcher) holds(id objectid.ID) *pagebuf.Buffer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, h := range f.held {
 		if h.id == id {
-			return h.body
+			return h.body.Hold()
 		}
 	}
 	return nil
@@ -317,8 +391,8 @@ func (f *Fetcher) holds(id objectid.ID) []byte {
 
 // get reads an object and verifies it. One that arrives damaged is read once more:
 // the damage may have happened on the way. A store that does not answer is asked again
-// for as long as the Fetcher is patient.
-func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
+// for as long as the Fetcher is patient. The caller holds the result.
+func (f *Fetcher) get(id objectid.ID, most int64) (*pagebuf.Buffer, error) {
 	if err := f.outage.admit(f.ctx); err != nil {
 		return nil, err
 	}
@@ -326,8 +400,11 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 	damaged := false
 	for try := f.outage.tries(); ; {
 		call := f.outage.ask(key)
-		body, err := f.store.Get(f.ctx, key, most)
+		body, got, err := f.receive(key, most)
 		f.outage.leave(call)
+		if err == nil && f.ctx.Err() != nil {
+			body.Release()
+		}
 		if f.ctx.Err() != nil {
 			return nil, f.ctx.Err()
 		}
@@ -345,10 +422,10 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		got := objectid.Of(body)
 		if got == id {
 			return body, nil
 		}
+		body.Release()
 		err = fmt.Errorf("%s in the store is damaged: its SHA-256 is %s: %w", key, got, objstore.ErrCorrupt)
 		if damaged {
 			f.log.Error("damaged object", "key", key, "error", err)
@@ -357,4 +434,33 @@ func (f *Fetcher) get(id objectid.ID, most int64) ([]byte, error) {
 		damaged = true
 		f.log.Warn("reading a damaged object once more", "key", key, "error", err)
 	}
+}
+
+// receive asks the store for an object and returns it with its SHA-256. The caller holds it.
+func (f *Fetcher) receive(key string, most int64) (*pagebuf.Buffer, objectid.ID, error) {
+	if f.hashed == nil {
+		body, err := f.store.Get(f.ctx, key, most)
+		if err != nil {
+			return nil, objectid.ID{}, err
+		}
+		return pagebuf.Of(body), objectid.Of(body), nil
+	}
+	var room *pagebuf.Buffer
+	body, sum, err := f.hashed.GetHashed(f.ctx, key, most, func(size int64) []byte {
+		if room != nil {
+			room.Release() // what an earlier attempt left
+		}
+		room = pagebuf.New(int(size))
+		return room.Bytes()
+	})
+	switch {
+	case err == nil && room == nil: // the store did not know the size before
+		room = pagebuf.Of(body)
+	case err != nil && room != nil:
+		room.Release()
+		fallthrough
+	case err != nil:
+		return nil, objectid.ID{}, err
+	}
+	return room, sum, nil
 }

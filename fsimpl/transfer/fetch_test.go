@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 	"github.com/hamflx/pocket/objstore"
 	"github.com/hamflx/pocket/objstore/memstore"
 )
@@ -24,7 +27,7 @@ type slowCache struct {
 	may chan struct{}
 }
 
-func (c *slowCache) PutFetched(id objectid.ID, body []byte, stream bool) error {
+func (c *slowCache) PutFetched(id objectid.ID, body *pagebuf.Buffer, stream bool) error {
 	<-c.may
 	return c.Cache.PutFetched(id, body, stream)
 }
@@ -115,7 +118,7 @@ func TestReadersHaveTheBytesBeforeTheCacheHas(t *testing.T) {
 // fullCache has no room.
 type fullCache struct{ *slowCache }
 
-func (fullCache) PutFetched(objectid.ID, []byte, bool) error { return chunkcache.ErrFull }
+func (fullCache) PutFetched(objectid.ID, *pagebuf.Buffer, bool) error { return chunkcache.ErrFull }
 
 func TestObjectThatTheCacheHasNoRoomForIsNotFetchedForEveryRead(t *testing.T) {
 	store := newGatedStore()
@@ -167,6 +170,65 @@ func TestLargeObjectOfAnEarlierProcessIsVerifiedAheadOfItsReader(t *testing.T) {
 	require.Equal(t, ids[:1], cache.read)
 }
 
+// hashingStore hashes what it reads, into memory that it is given.
+type hashingStore struct{ *gatedStore }
+
+func (s hashingStore) GetHashed(ctx context.Context, key string, max int64, room func(int64) []byte) ([]byte, [32]byte, error) {
+	body, err := s.Get(ctx, key, max)
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	to := room(int64(len(body)))
+	copy(to, body)
+	return to, objectid.Of(to), nil
+}
+
+// What readers hold, and what was damaged, refused by the cache or fetched for nobody, is given back.
+func TestMemoryOfObjectsIsGivenBackOnceNobodyReadsIt(t *testing.T) {
+	used := pagebuf.InUse()
+	store := hashingStore{newGatedStore()}
+	f, cache := newFetcher(t, store, time.Minute)
+	var ids []objectid.ID
+	var bodies []string
+	for n := range 20 {
+		bodies = append(bodies, strings.Repeat(string(rune('a'+n)), 1<<20+n))
+		ids = append(ids, store.object(t, bodies[n]))
+	}
+	damaged := objectid.Of([]byte("what it should be"))
+	require.NoError(t, store.Put(t.Context(), damaged.Key(), make([]byte, 1<<20)))
+
+	id := ids[0]
+	require.Nil(t, f.InMemory(id, 1))
+	f.Begin(id, 1<<20)
+	got, err := read(t, f, id, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, bodies[0], got)
+	body := f.InMemory(id, 1<<20)
+	require.NotNil(t, body, "the cache does not have it yet")
+	close(cache.may)
+	require.NoError(t, f.Keep(t.Context(), id, 1<<20))
+	require.Equal(t, bodies[0], string(body.Bytes()))
+	body.Release()
+
+	f.cache = fullCache{cache}
+	var readers sync.WaitGroup
+	for n, id := range ids {
+		for range 3 {
+			readers.Go(func() {
+				got, err := read(t, f, id, 1<<20+n)
+				assert.NoError(t, err)
+				assert.Equal(t, bodies[n], got)
+			})
+		}
+	}
+	readers.Wait()
+	_, err = read(t, f, damaged, 1<<20)
+	require.ErrorIs(t, err, objstore.ErrCorrupt)
+	f.Close()
+	require.NoError(t, cache.Close())
+	require.Equal(t, used, pagebuf.InUse())
+}
+
 func TestReadersDoNotWaitBehindWhatIsFetchedAhead(t *testing.T) {
 	store := newGatedStore()
 	id := store.object(t, "wanted")
@@ -182,7 +244,7 @@ func TestReadersDoNotWaitBehindWhatIsFetchedAhead(t *testing.T) {
 	for f.Prefetch(objectid.Of(fmt.Append(nil, n)), 4<<20) {
 		n++
 	}
-	require.Equal(t, 12, n, "48 MiB are on the way")
+	require.Equal(t, aheadMemory/(4<<20), n)
 	got, err := read(t, f, id, 6)
 	require.NoError(t, err)
 	require.Equal(t, "wanted", got)

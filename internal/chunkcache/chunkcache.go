@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 var (
@@ -44,8 +45,8 @@ const MaxChunk = 1 << 30
 const (
 	// hotBytes bounds the chunks kept in memory. Reads of one file in pieces of
 	// 128 KiB come back to the same chunk 32 times, and what is fetched ahead of a
-	// sequential reader, at most 48 MiB, is still there when that arrives.
-	hotBytes = 64 << 20
+	// sequential reader, at most 32 MiB, is still there when that arrives.
+	hotBytes = 48 << 20
 	// hotFile is the size up to which a chunk is put into memory whenever its
 	// file is touched: opening the file costs more than copying it.
 	hotFile = 64 << 10
@@ -55,6 +56,12 @@ const (
 	// before a read renews it. It orders eviction after a restart.
 	freshEnough = 24 * time.Hour
 )
+
+// hotChunk is a chunk in memory, which the cache holds.
+type hotChunk struct {
+	body *pagebuf.Buffer
+	once bool // it is read once, from its beginning to its end
+}
 
 // Stats is what a cache holds.
 type Stats struct {
@@ -100,8 +107,8 @@ type Cache struct {
 	busy map[objectid.ID]chan struct{}
 	// dirty holds the pinned chunks that are not known to be durable.
 	dirty map[objectid.ID]struct{}
-	hot   lru[[]byte]  // bytes of verified chunks, never changed
-	files lru[*handle] // open files of verified chunks
+	hot   lru[hotChunk] // bytes of verified chunks, never changed
+	files lru[*handle]  // open files of verified chunks
 	// retired holds files that left files and nobody reads: unlock closes them.
 	retired  []*os.File
 	packs    map[uint64]*pack
@@ -144,6 +151,7 @@ func openCache(dir string, capBytes int64, pinned []objectid.ID, most int64) (*C
 	}
 	c.entries.init()
 	c.hot.init(hotBytes)
+	c.hot.dropped = func(h hotChunk) { h.body.Release() }
 	c.files.init(openFiles)
 	c.files.dropped = c.retire
 	for _, id := range pinned {

@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 const (
-	// directLeast is the size from which on a chunk that is read once passes by the
-	// page cache on its way to the disk.
+	// directLeast is the size from which on a fetched chunk passes by the page cache on
+	// its way to the disk.
 	directLeast = 1 << 20
 	// directMost bounds the writes under way that do, directPatience how long one waits
 	// for its turn before it is left to the page cache.
@@ -21,28 +22,29 @@ const (
 // cache.
 var errNoDirect = errors.New("no direct writes")
 
-// PutFetched adds a chunk that the bucket has, as Put does without pin, but keeps
-// body in memory for those who read it next: it must not be changed any more.
-//
-// stream says that it is read once, from its beginning to its end: then what reads it has
-// pages of its own, and the kernel need not keep those of the cache file too. They cost
+// PutFetched adds a chunk that the bucket has, as Put does without pin, but holds
+// body for those who read it next. A large one passes by the page cache: what reads it has pages
+// of its own, and the kernel need not keep those of the cache file too. They cost
 // as much as the rest of the way from the network to the reader together.
-func (c *Cache) PutFetched(id objectid.ID, body []byte, stream bool) error {
-	size := int64(len(body))
+//
+// stream says that it is read once, from its beginning to its end, and then wanted less than
+// others.
+func (c *Cache) PutFetched(id objectid.ID, body *pagebuf.Buffer, stream bool) error {
+	size := int64(body.Len())
 	if size <= hotFile {
-		return c.Put(id, body, false)
+		return c.Put(id, body.Bytes(), false)
 	}
 	err := c.add(id, size, false, nil, func(to string, replaces bool) error {
-		if stream && !replaces && size >= directLeast && !c.noDirect.Load() {
-			err := c.writeDirect(to, body)
+		if !replaces && size >= directLeast && !c.noDirect.Load() {
+			err := c.writeDirect(to, body.Bytes())
 			if !errors.Is(err, errNoDirect) {
 				return err
 			}
 		}
-		return writeFile(to, body, replaces)
+		return writeFile(to, body.Bytes(), replaces)
 	})
 	if err == nil {
-		c.keep(id, body)
+		c.keep(id, body, stream)
 	}
 	return err
 }

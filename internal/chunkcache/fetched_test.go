@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 // Chunks whose length is no multiple of a page, or less than one, are whole too.
@@ -13,10 +16,10 @@ func TestFetchedChunkReadsBackHereAndInTheNextProcess(t *testing.T) {
 	sizes := []int{2, hotFile, hotFile + 1, directLeast, directLeast + 1, 4<<20 - 1, 4 << 20, 20 << 20}
 	for n, size := range sizes {
 		id, body := chunk(n, size)
-		require.NoError(t, c.PutFetched(id, body, n%2 == 0))
+		require.NoError(t, c.PutFetched(id, pagebuf.Of(body), n%2 == 0))
 		requireChunk(t, c, id, body)
 		id, body = chunk(100+n, size)
-		require.NoError(t, c.PutFetched(id, body, n%2 == 1))
+		require.NoError(t, c.PutFetched(id, pagebuf.Of(body), n%2 == 1))
 		requireChunk(t, c, id, body)
 	}
 	c = reopen(t, c)
@@ -36,9 +39,45 @@ func TestFetchedChunkReadsBackHereAndInTheNextProcess(t *testing.T) {
 func TestFetchedChunkIsServedFromMemory(t *testing.T) {
 	c := open(t, t.TempDir(), 0)
 	id, body := chunk(1, 4<<20)
-	require.NoError(t, c.PutFetched(id, body, true))
+	require.NoError(t, c.PutFetched(id, pagebuf.Of(body), true))
 	require.NoError(t, os.Remove(c.names.file(id)))
 	requireChunk(t, c, id, body)
+}
+
+// A sequential reader comes once: what it left behind makes room, not what it will reach.
+func TestFetchedChunkThatWasReadToItsEndLeavesMemoryFirst(t *testing.T) {
+	used := pagebuf.InUse()
+	c := open(t, t.TempDir(), 0)
+	const size = 4 << 20
+	var last objectid.ID
+	for n := range hotBytes / size {
+		id, body := chunk(n, size)
+		memory := pagebuf.New(size)
+		copy(memory.Bytes(), body)
+		require.NoError(t, c.PutFetched(id, memory, true))
+		memory.Release()
+		last = id
+	}
+	require.Equal(t, used+hotBytes, pagebuf.InUse())
+	piece := make([]byte, 128<<10)
+	for off := int64(0); off < size; off += int64(len(piece)) {
+		_, err := c.ReadAt(last, piece, off)
+		require.NoError(t, err)
+	}
+	more, body := chunk(1000, size)
+	require.NoError(t, c.PutFetched(more, pagebuf.Of(body), true))
+	require.Nil(t, c.InMemory(last, size), "it was read")
+	for n := range hotBytes/size - 1 {
+		id, body := chunk(n, size)
+		held := c.InMemory(id, 1)
+		require.NotNil(t, held, "nobody has read it")
+		require.Equal(t, body, held.Bytes())
+		held.Release()
+	}
+	_, body = chunk(hotBytes/size-1, size)
+	requireChunk(t, c, last, body)
+	require.NoError(t, c.Close())
+	require.Equal(t, used, pagebuf.InUse())
 }
 
 // What a disk that does not follow would hold up is left to the page cache.
@@ -48,7 +87,7 @@ func TestFetchedChunkDoesNotWaitForDirectWrites(t *testing.T) {
 		c.direct <- struct{}{}
 	}
 	id, body := chunk(1, 4<<20)
-	require.NoError(t, c.PutFetched(id, body, true))
+	require.NoError(t, c.PutFetched(id, pagebuf.Of(body), true))
 	require.False(t, c.noDirect.Load(), "it is tried again")
 	c = reopen(t, c)
 	requireChunk(t, c, id, body)
@@ -58,10 +97,10 @@ func TestFetchedChunkDoesNotWaitForDirectWrites(t *testing.T) {
 func TestFetchedChunkTakesThePlaceOfADamagedFile(t *testing.T) {
 	c := open(t, t.TempDir(), 0)
 	id, body := chunk(1, 4<<20)
-	require.NoError(t, c.PutFetched(id, body, true))
+	require.NoError(t, c.PutFetched(id, pagebuf.Of(body), true))
 	require.NoError(t, os.Truncate(c.names.file(id), 10))
 	c = reopen(t, c)
-	require.NoError(t, c.PutFetched(id, body, true))
+	require.NoError(t, c.PutFetched(id, pagebuf.Of(body), true))
 	requireChunk(t, c, id, body)
 	c = reopen(t, c)
 	requireChunk(t, c, id, body)

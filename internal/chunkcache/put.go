@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 // Put adds the chunk id with the bytes body, which the caller has hashed: they
@@ -32,7 +33,7 @@ func (c *Cache) Put(id objectid.ID, body []byte, pin bool) error {
 		return writeFile(to, body, replaces)
 	})
 	if err == nil && kept != nil {
-		c.keep(id, kept)
+		c.keep(id, pagebuf.Of(kept), false)
 	}
 	return err
 }

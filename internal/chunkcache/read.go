@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 // handle is an open file of a verified chunk. Its fields but f are guarded by
@@ -57,15 +58,18 @@ func (c *Cache) reading(id objectid.ID) bool {
 
 // keep puts the bytes of a verified chunk into memory; they are not changed any
 // more.
-func (c *Cache) keep(id objectid.ID, body []byte) {
+func (c *Cache) keep(id objectid.ID, body *pagebuf.Buffer, once bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i, ok := c.entries.find(id)
 	if !ok || !c.entries.at[i].verified {
 		return
 	}
-	if _, there := c.hot.get(id); !there {
-		c.hot.put(id, body, int64(len(body)))
+	if _, there := c.hot.get(id); there {
+		return
+	}
+	if !c.hot.put(id, hotChunk{body.Hold(), once}, int64(body.Len())) {
+		body.Release()
 	}
 }
 
@@ -75,11 +79,18 @@ func (c *Cache) keep(id objectid.ID, body []byte) {
 // removed, or, when it is pinned, set aside below damaged/ in the cache
 // directory, and answered with ErrNotExist.
 func (c *Cache) Get(id objectid.ID) ([]byte, error) {
-	body, _, _, err := c.look(id)
-	if err != nil || body != nil {
-		return body, err
+	body, _, size, err := c.look(id, 0)
+	if err != nil {
+		return nil, err
 	}
-	return c.readWhole(id)
+	if body == nil {
+		// Whoever wants it whole does not come back for its parts.
+		if body, err = c.readWhole(id, size <= hotFile); err != nil {
+			return nil, err
+		}
+	}
+	defer body.Release()
+	return body.Own(), nil
 }
 
 // ReadAt reads into p from byte off of the chunk on, as io.ReaderAt does
@@ -91,7 +102,7 @@ func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("read chunk %s: negative offset", id)
 	}
 	for {
-		body, verified, size, err := c.look(id)
+		body, verified, size, err := c.look(id, off+int64(len(p)))
 		if err != nil {
 			return 0, err
 		}
@@ -103,14 +114,15 @@ func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
 				}
 				return n, err
 			}
-			if body, err = c.readWhole(id); err != nil {
+			if body, err = c.readWhole(id, true); err != nil {
 				return 0, err
 			}
 		}
-		if off >= int64(len(body)) {
+		defer body.Release()
+		if off >= int64(body.Len()) {
 			return 0, io.EOF
 		}
-		n := copy(p, body[off:])
+		n := copy(p, body.Bytes()[off:])
 		if n < len(p) {
 			return n, io.EOF
 		}
@@ -118,13 +130,23 @@ func (c *Cache) ReadAt(id objectid.ID, p []byte, off int64) (int, error) {
 	}
 }
 
+// InMemory returns a chunk, for somebody who reads it up to byte end, if its bytes are in
+// memory; the caller holds it. Else it returns nil. It waits for no disk.
+func (c *Cache) InMemory(id objectid.ID, end int64) *pagebuf.Buffer {
+	if !c.shards[id[0]].ready() {
+		return nil
+	}
+	body, _, _, _ := c.look(id, end)
+	return body
+}
+
 // errLookAgain is returned by the parts of a read when what look said is no
 // longer so: the chunk was evicted and put again, or its file was cut.
 var errLookAgain = errors.New("look again")
 
-// look notes a use of the chunk, and returns its bytes if memory has them, and
-// whether its file was verified and is how large.
-func (c *Cache) look(id objectid.ID) (body []byte, verified bool, size int64, err error) {
+// look notes a use of the chunk up to byte end, and returns its bytes if memory has them,
+// which the caller then holds, and whether its file was verified and is how large.
+func (c *Cache) look(id objectid.ID, end int64) (body *pagebuf.Buffer, verified bool, size int64, err error) {
 	if err := c.shards[id[0]].load(c, id[0]); err != nil {
 		return nil, false, 0, err
 	}
@@ -137,7 +159,12 @@ func (c *Cache) look(id objectid.ID) (body []byte, verified bool, size int64, er
 	renew := c.touch(i)
 	e := &c.entries.at[i]
 	verified, size = e.verified, int64(e.size)
-	body, _ = c.hot.get(id)
+	if h, ok := c.hot.get(id); ok {
+		body = h.body.Hold()
+		if h.once && end >= size {
+			c.hot.back(id) // its reader has it all
+		}
+	}
 	file := c.fileOf(i)
 	c.mu.Unlock()
 	if renew {
@@ -238,9 +265,9 @@ func (c *Cache) acquire(id objectid.ID) (*handle, error) {
 	return h, c.unlock()
 }
 
-// readWhole reads a chunk's file and verifies it. Only one of several readers
-// does; the others find the bytes in memory.
-func (c *Cache) readWhole(id objectid.ID) ([]byte, error) {
+// readWhole reads a chunk's file and verifies it; the caller holds the result. With keep
+// only one of several readers does; the others find the bytes in memory.
+func (c *Cache) readWhole(id objectid.ID, keep bool) (*pagebuf.Buffer, error) {
 	c.claim(id)
 	defer c.disclaim(id)
 	c.mu.Lock()
@@ -249,30 +276,34 @@ func (c *Cache) readWhole(id objectid.ID) ([]byte, error) {
 		c.mu.Unlock()
 		return nil, notExist(id)
 	}
-	if body, kept := c.hot.get(id); kept {
+	if h, kept := c.hot.get(id); kept {
+		h.body.Hold()
 		c.mu.Unlock()
-		return body, nil
+		return h.body, nil
 	}
 	from, size := spot{c.entries.at[i].pack, c.entries.at[i].at}, int64(c.entries.at[i].size)
 	if from.pack != nil {
 		from.pack.users++
 	}
 	c.mu.Unlock()
-	var body []byte
+	var body *pagebuf.Buffer
 	var err error
 	if from.pack == nil {
-		body, err = os.ReadFile(c.names.file(id))
+		body, err = readFile(c.names.file(id))
 	} else {
-		body, err = readPacked(from, size)
+		var packed []byte
+		packed, err = readPacked(from, size)
+		body = pagebuf.Of(packed)
 		err = errors.Join(err, c.releasePack(from.pack))
 	}
-	switch {
-	case err == nil && objectid.Of(body) == id:
-	case from.pack != nil && (err == nil || errors.Is(err, io.EOF)):
-		return nil, c.putAside(id, from, body)
-	case err != nil:
-		return nil, c.unreadable(id, err)
-	default:
+	if err != nil || objectid.Of(body.Bytes()) != id {
+		defer body.Release()
+		switch {
+		case from.pack != nil && (err == nil || errors.Is(err, io.EOF)):
+			return nil, c.putAside(id, from, body.Bytes())
+		case err != nil:
+			return nil, c.unreadable(id, err)
+		}
 		return nil, c.setAside(id)
 	}
 	c.mu.Lock()
@@ -281,8 +312,32 @@ func (c *Cache) readWhole(id objectid.ID) ([]byte, error) {
 		c.entries.at[i].verified = true
 	}
 	c.mu.Unlock()
-	c.keep(id, body)
+	if keep {
+		c.keep(id, body, false)
+	}
 	return body, nil
+}
+
+// readFile reads a whole chunk file. The caller holds the result, also with an error.
+func readFile(path string) (*pagebuf.Buffer, error) {
+	none := pagebuf.Of(nil)
+	f, err := os.Open(path)
+	if err != nil {
+		return none, err
+	}
+	defer f.Close() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return none, err
+	}
+	if info.Size() > MaxChunk { // no chunk, whatever it is
+		return none, nil
+	}
+	body := pagebuf.New(int(info.Size()))
+	if _, err := io.ReadFull(f, body.Bytes()); err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return body, err
+	}
+	return body, nil // of a file that was cut meanwhile, its bytes show it
 }
 
 // setAside takes a claimed chunk that is not what its name says out of the

@@ -26,6 +26,9 @@ type shard struct {
 	early map[objectid.ID]uint32
 }
 
+// ready reports whether load has nothing to read.
+func (s *shard) ready() bool { return s.done.Load() }
+
 // found is a chunk file that an earlier process left.
 type found struct {
 	id   objectid.ID

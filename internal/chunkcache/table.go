@@ -146,10 +146,10 @@ func (l *lru[V]) get(id objectid.ID) (v V, ok bool) {
 	return p.value, true
 }
 
-// put adds a value for id, which has none, unless it costs more than a quarter
+// put adds a value for id, which has none, unless it costs more than a third
 // of the limit. Others leave for it.
 func (l *lru[V]) put(id objectid.ID, v V, cost int64) bool {
-	if cost > l.limit/4 {
+	if cost > l.limit/3 {
 		return false
 	}
 	p := &lruPlace[V]{id: id, value: v, cost: cost}
@@ -160,6 +160,14 @@ func (l *lru[V]) put(id objectid.ID, v V, cost int64) bool {
 		l.drop(l.ends.prev.id)
 	}
 	return true
+}
+
+// back makes the value of id, which has one, the next to leave.
+func (l *lru[V]) back(id objectid.ID) {
+	p := l.places[id]
+	p.unlink()
+	p.prev, p.next = l.ends.prev, &l.ends
+	p.prev.next, p.next.prev = p, p
 }
 
 // drop removes the value of id, if there is one.
