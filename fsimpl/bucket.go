@@ -34,7 +34,8 @@ func (b *bucket) Put(ctx context.Context, key string, body []byte) error {
 		return err
 	}
 	if _, err := loroindex.ParseUpdateKey(key); err == nil {
-		return b.local.Put(ctx, key, body)
+		// What is published need not be kept as a change any more, so this makes room.
+		return b.local.put(ctx, key, body, true)
 	}
 	return nil
 }
@@ -138,6 +139,10 @@ func (l *localIndex) forget() {
 }
 
 func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
+	return l.put(ctx, key, body, false)
+}
+
+func (l *localIndex) put(ctx context.Context, key string, body []byte, makesRoom bool) error {
 	object := journal.IndexObject{Key: key, Body: body, Size: int64(len(body))}
 	if hash, ok := strings.CutPrefix(key, loroindex.ObjectPrefix); ok {
 		object.Body, object.File = nil, hash+snapshotSuffix
@@ -145,7 +150,7 @@ func (l *localIndex) Put(ctx context.Context, key string, body []byte) error {
 			return fmt.Errorf("keeping %s on this machine: %w", key, err)
 		}
 	}
-	if err := l.journal.UpdateIndexObjects(ctx, []journal.IndexObject{object}, nil); err != nil {
+	if err := l.journal.UpdateIndexObjects(ctx, []journal.IndexObject{object}, nil, makesRoom); err != nil {
 		return fmt.Errorf("keeping %s on this machine: %w", key, err)
 	}
 	return nil
@@ -174,7 +179,7 @@ func (l *localIndex) prune(ctx context.Context, id objectid.ID, version loroinde
 		// is kept is still all that this machine could start from.
 		return nil
 	}
-	if err := l.journal.UpdateIndexObjects(ctx, nil, drop); err != nil {
+	if err := l.journal.UpdateIndexObjects(ctx, nil, drop, true); err != nil {
 		return err
 	}
 	if len(files) > 0 {

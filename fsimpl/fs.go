@@ -32,6 +32,7 @@ import (
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/reserve"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/objstore"
@@ -54,6 +55,7 @@ type Options struct {
 	Rules     Rules         // by which programs expect names and times to work
 	ChunkSize int64         // bytes; 0: DefaultChunkSize
 	CacheSize int64         // bytes, at least a chunk; 0: DefaultCacheSize, or a tenth of the disk if that is less
+	Reserve   int64         // bytes of the disk that are kept for removals when it is full; 0: DefaultReserve
 	Uploads   int           // at once; 0: transfer.DefaultWorkers
 	Behind    int64         // how many bytes uploads of a file that is being written stay behind; 0: DefaultBehind
 	Device    string        // names this machine in conflict names and in the history
@@ -76,6 +78,8 @@ const (
 	// DefaultBehind is how many bytes the uploads of a file that is being written stay behind: a
 	// smaller one may soon be replaced by another, and the end of a larger one be written again.
 	DefaultBehind = 16 << 20
+	// DefaultReserve is how much of the disk is kept in bytes: thousands of removals.
+	DefaultReserve = 4 << 20
 	// DefaultReadWait is how long a read waits for a store that does not answer.
 	DefaultReadWait = time.Minute
 	// DefaultOpenWait is how long Open waits for a store that does not answer.
@@ -108,6 +112,7 @@ type FS struct {
 	index    *loroindex.Index
 	bucket   *bucket
 	journal  *journal.Journal
+	reserve  *diskReserve
 	cache    *chunkcache.Cache
 	cached   chan struct{} // closed when cache is open
 	staging  *staging.Area
@@ -166,6 +171,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	}
 	if opts.OpenWait == 0 {
 		opts.OpenWait = DefaultOpenWait
+	}
+	if opts.Reserve == 0 {
+		opts.Reserve = DefaultReserve
 	}
 	if opts.ReadWait == 0 {
 		opts.ReadWait = DefaultReadWait
@@ -246,6 +254,7 @@ func (fs *FS) openCache(uploads []journal.Upload) (err error) {
 // openJournal opens the journal. One that is damaged is set aside, what can be read of it
 // goes into a new one, and the user is told.
 func (fs *FS) openJournal(path string) (err error) {
+	fs.reserve = &diskReserve{File: reserve.New(fs.opts.State.Reserve(), fs.opts.Reserve), log: fs.log}
 	options := journal.Options{
 		Now: fs.opts.Now,
 		BeforeSync: func() error {
@@ -253,6 +262,7 @@ func (fs *FS) openJournal(path string) (err error) {
 			return fs.cache.SyncDirty()
 		},
 		MakeRoom:  fs.makeRoom,
+		Reserve:   fs.reserve,
 		SyncDelay: fs.opts.SyncDelay,
 		Used:      holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
 	}

@@ -20,16 +20,26 @@ const setgid = 0o2000
 // update applies one change of the tree and waits until it is journaled. change, if
 // not nil, is asked after fn for what the change means for content.
 func (fs *FS) update(fn func(*loroindex.Tx) error, change func() transfer.Change) error {
-	_, ticket, err := fs.enqueue(fn, change)
+	return journaled(fs.enqueue(fn, change, false))
+}
+
+// updateAlways is update for what is possible on a full disk, too: that without which
+// nothing could be removed.
+func (fs *FS) updateAlways(fn func(*loroindex.Tx) error, change func() transfer.Change) error {
+	return journaled(fs.enqueue(fn, change, true))
+}
+
+func journaled(_ loroindex.Op, ticket *journal.Ticket, err error) error {
 	if err != nil || ticket == nil {
 		return err
 	}
 	return ticket.Wait()
 }
 
-// enqueue is update without the wait. The ticket is nil when nothing changed.
-func (fs *FS) enqueue(fn func(*loroindex.Tx) error, change func() transfer.Change) (done loroindex.Op, ticket *journal.Ticket, err error) {
-	if err := fs.journal.Err(); err != nil {
+// enqueue is update without the wait, or with makesRoom updateAlways. The ticket is nil when
+// nothing changed.
+func (fs *FS) enqueue(fn func(*loroindex.Tx) error, change func() transfer.Change, makesRoom bool) (done loroindex.Op, ticket *journal.Ticket, err error) {
+	if err := fs.journal.Err(); err != nil && !(makesRoom && errors.Is(err, journal.ErrNoSpace) && fs.reserve.Left() > 0) {
 		return done, nil, err
 	}
 	err = fs.index.Update(fn, func(op loroindex.Op) {
@@ -38,7 +48,7 @@ func (fs *FS) enqueue(fn func(*loroindex.Tx) error, change func() transfer.Chang
 			c = change()
 		}
 		done = op
-		ticket = fs.queue.Add(journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update}, c)
+		ticket = fs.queue.Add(journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update, MakesRoom: makesRoom}, c)
 	})
 	return done, ticket, err
 }
@@ -108,7 +118,7 @@ func (fs *FS) create(op string, parent Node, name string, info loroindex.Info, c
 		}
 		e, err = tx.Stat(n)
 		return err
-	}, nil)
+	}, nil, false)
 	if err != nil {
 		return made, fs.failAt(op, parent, name, err)
 	}
@@ -217,7 +227,7 @@ func (fs *FS) Rmdir(parent Node, name string) error {
 
 func (fs *FS) remove(parent Node, name string, dir bool) (Node, error) {
 	var e loroindex.Entry
-	err := fs.update(func(tx *loroindex.Tx) (err error) {
+	err := fs.updateAlways(func(tx *loroindex.Tx) (err error) {
 		if e, err = fs.txLookup(tx, parent, name); err != nil {
 			return err
 		}
@@ -247,7 +257,7 @@ const (
 // Errors: NotEmpty, IsDir, NotDir, Exist, Invalid (a directory into itself).
 func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName string, flags RenameFlags) error {
 	replaced := loroindex.NoNode
-	err := fs.update(func(tx *loroindex.Tx) error {
+	err := fs.updateAlways(func(tx *loroindex.Tx) error {
 		e, err := fs.txLookup(tx, oldParent, oldName)
 		if err != nil {
 			return err

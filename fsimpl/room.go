@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/reserve"
 	"github.com/hamflx/pocket/internal/statedir"
 )
 
@@ -90,6 +92,23 @@ func (fs *FS) unpinStored() {
 		ino.dropFresh(func(id objectid.ID) bool { return !fs.queue.Stored(id) }) // uploaded before the commit
 		ino.mu.Unlock()
 	}
+}
+
+// diskReserve is what is kept of the disk for changes that make room, as the journal sees it.
+type diskReserve struct {
+	*reserve.File
+	log  *slog.Logger
+	told bool // that it cannot be kept; the journal's background alone has this
+}
+
+// Refill implements journal.Reserve.
+func (r *diskReserve) Refill() bool {
+	err := r.File.Refill()
+	if err != nil && !isDiskFull(err) && !r.told {
+		r.told = true
+		r.log.Warn("a removal may fail when the disk is full", "error", err)
+	}
+	return err == nil
 }
 
 // isFull reports whether err means that pending content fills the cache.

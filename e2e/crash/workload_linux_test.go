@@ -261,7 +261,7 @@ func writerName(n int) string { return fmt.Sprint("w", n) }
 // options are those of every file system in these tests.
 func options(store objstore.Store, state *statedir.Dir, log *slog.Logger) fsimpl.Options {
 	return fsimpl.Options{
-		Name: "crash", Store: store, State: state, ChunkSize: chunkSize, Behind: chunkSize, CacheSize: 64 << 20, Device: "machine",
+		Name: "crash", Store: store, State: state, ChunkSize: chunkSize, Behind: chunkSize, CacheSize: 64 << 20, Reserve: 64 << 10, Device: "machine",
 		RootMode: 0o755, Poll: -1, OpenWait: 20 * time.Second, ReadWait: 20 * time.Second, SyncDelay: 5 * time.Millisecond, Log: log,
 	}
 }

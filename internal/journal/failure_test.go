@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -96,6 +97,94 @@ func TestFullDiskIsNoFailureWhereRoomCanBeMade(t *testing.T) {
 	fill(t, j)
 	require.ErrorIs(t, j.Enqueue(large(2)).Wait(), ErrNoSpace, "nothing more can be freed")
 	require.Equal(t, 3, asked)
+}
+
+// kept is a Reserve of some pieces.
+type kept struct {
+	pieces int
+	free   func()      // ends what fill began
+	refill func() bool // nil: it is whole
+}
+
+func (k *kept) Release() bool {
+	if k.pieces == 0 {
+		return false
+	}
+	k.pieces--
+	k.free()
+	return true
+}
+
+func (k *kept) Refill() bool { return k.refill == nil || k.refill() }
+
+func TestReserveIsForChangesThatMakeRoom(t *testing.T) {
+	r := &kept{pieces: 3}
+	j := open(t, newPath(t), Options{SyncDelay: time.Hour, Reserve: r})
+	require.NoError(t, j.Enqueue(large(0)).Wait())
+	full := func(n int) *Ticket {
+		t.Helper()
+		r.free = fill(t, j)
+		pieces := r.pieces
+		e := large(n)
+		e.Update = append(e.Update, make([]byte, n*20_000)...) // more than was removed
+		ticket := j.Enqueue(e)
+		require.ErrorIs(t, ticket.Wait(), ErrNoSpace)
+		require.Equal(t, pieces, r.pieces)
+		return ticket
+	}
+	before := full(1)
+	removal := large(2)
+	removal.MakesRoom = true
+	require.NoError(t, j.Enqueue(removal).Wait())
+	require.NoError(t, before.Wait(), "what comes before goes along")
+	require.Equal(t, 2, r.pieces)
+	require.NoError(t, j.Err())
+
+	full(3)
+	require.NoError(t, j.Published(ctx, 1, 1))
+	require.Equal(t, 1, r.pieces)
+
+	full(4)
+	j.Uploaded(objectOf(0))
+	last := j.Enqueue(large(5))
+	require.NoError(t, last.Wait(), "with what was uploaded")
+	require.Zero(t, r.pieces)
+
+	full(6)
+	removal = large(7)
+	removal.MakesRoom = true
+	require.ErrorIs(t, j.Enqueue(removal).Wait(), ErrNoSpace)
+	r.free()
+	require.NoError(t, j.Sync(ctx))
+	for i, e := range load(t, j).Entries {
+		require.Equal(t, int32(i+1), e.Start)
+	}
+}
+
+// The background makes the reserve whole again, and syncs in time meanwhile.
+func TestReserveIsMadeWholeInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var tried []time.Duration
+		var j *Journal
+		r := &kept{refill: func() bool {
+			tried = append(tried, time.Since(begun))
+			return len(tried) > 3
+		}}
+		j, err := Open(newPath(t), Options{Reserve: r})
+		require.NoError(t, err)
+		require.NoError(t, j.Sync(ctx))
+		synctest.Wait()
+		require.Len(t, tried, 1)
+		j.Enqueue(entry(1, 1))
+		time.Sleep(defaultSyncDelay + time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, j.committed.Load(), j.synced.Load())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, []time.Duration{0, defaultSyncDelay, defaultSyncDelay + refillDelay, defaultSyncDelay + 2*refillDelay}, tried)
+		require.NoError(t, j.Close())
+	})
 }
 
 func TestBackgroundRetriesWhenNobodyDoes(t *testing.T) {

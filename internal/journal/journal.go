@@ -34,6 +34,8 @@ const (
 	defaultSyncDelay = 500 * time.Millisecond
 	// retryDelay is how long after a failure the background tries again.
 	retryDelay = time.Second
+	// refillDelay is how long after an attempt the background tries again to make the reserve whole.
+	refillDelay = 10 * time.Second
 	// MaxMeta bounds a value of SetMeta in bytes.
 	MaxMeta = 64 << 10
 	// MaxIndexBody bounds IndexObject.Body in bytes.
@@ -53,6 +55,9 @@ type Options struct {
 	// it: then what failed is tried again. nil frees nothing. It may be called from
 	// any goroutine that commits, one call at a time, and must not call the journal.
 	MakeRoom func() bool
+	// Reserve is room on the disk for changes that make room: it is used for these alone, and
+	// after MakeRoom. nil: there is none.
+	Reserve Reserve
 	// Used says that the state directory was in use before: a database that is empty is
 	// damage then, and not a new one.
 	Used bool
@@ -63,6 +68,16 @@ type Options struct {
 	Now func() time.Time
 }
 
+// Reserve is some of the disk that is kept for when it is full.
+type Reserve interface {
+	// Release gives some of it back and reports whether there was any. It is called as
+	// Options.MakeRoom is.
+	Release() bool
+	// Refill makes it whole again, as far as there is room, and reports whether it is. It is called from
+	// the background, at first and after changes, and from time to time until it is.
+	Refill() bool
+}
+
 // Entry is one change, journaled whole or not at all.
 type Entry struct {
 	// Peer made the operations with the counters Start to End-1 that Update
@@ -71,6 +86,9 @@ type Entry struct {
 	Peer       uint64
 	Start, End int32
 	Update     []byte
+	// MakesRoom marks a change for which Options.Reserve is: one without which nothing can
+	// be removed.
+	MakesRoom bool
 	// Uploads are the objects that the change needs in the bucket.
 	Uploads []Upload
 	// Drop takes objects off the upload list that no content needs any more with this
@@ -147,6 +165,7 @@ type Journal struct {
 	judged   bool                   // what was found is
 
 	armed     bool        // timer is set
+	due       time.Time   // for when
 	timer     *time.Timer // when the background has something to do
 	syncFor   *syncRound  // of the Sync calls the background has not begun to serve
 	syncFails error       // of the last background sync

@@ -273,17 +273,17 @@ func TestSnapshotTakesThePlaceOfUpdatesInOneTransaction(t *testing.T) {
 	b := IndexObject{Key: "index/updates/b", Body: make([]byte, 100_000)}
 	empty := IndexObject{Key: "index/updates/empty", Body: []byte{}}
 	snapshot := IndexObject{Key: "index/objects/s", File: "s.loro", Size: 5}
-	require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{b, a, empty}, nil))
+	require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{b, a, empty}, nil, false))
 	a.Size, b.Size = 1, 100_000
 	require.Equal(t, map[string]IndexObject{a.Key: a, b.Key: b, empty.Key: empty}, indexObjects(t, j))
 
-	require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{snapshot, a}, []string{a.Key, b.Key, "unknown", empty.Key}))
+	require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{snapshot, a}, []string{a.Key, b.Key, "unknown", empty.Key}, false))
 	for range 2 {
 		require.Equal(t, map[string]IndexObject{a.Key: a, snapshot.Key: snapshot}, indexObjects(t, j))
 		j = reopen(t, j)
 	}
 	for _, bad := range []IndexObject{{}, {Key: "x"}, {Key: "x", Body: []byte{1}, File: "f"}, {Body: []byte{1}}, {Key: "x", Body: make([]byte, MaxIndexBody+1)}} {
-		require.Error(t, j.UpdateIndexObjects(ctx, []IndexObject{bad}, nil))
+		require.Error(t, j.UpdateIndexObjects(ctx, []IndexObject{bad}, nil, false))
 	}
 }
 
@@ -293,11 +293,11 @@ func TestLoopOverIndexObjectsMayChangeThem(t *testing.T) {
 	for n := range 20 {
 		put = append(put, IndexObject{Key: fmt.Sprintf("%02d", n), Body: make([]byte, 3000)})
 	}
-	require.NoError(t, j.UpdateIndexObjects(ctx, put, nil))
+	require.NoError(t, j.UpdateIndexObjects(ctx, put, nil, false))
 	seen := 0
 	for object, err := range j.IndexObjects(ctx) {
 		require.NoError(t, err)
-		require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{{Key: "z" + object.Key, Body: []byte{1}}}, []string{object.Key}))
+		require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{{Key: "z" + object.Key, Body: []byte{1}}}, []string{object.Key}, false))
 		seen++
 	}
 	require.Equal(t, 20, seen)
@@ -333,7 +333,7 @@ func TestClosedJournalRefuses(t *testing.T) {
 	require.ErrorIs(t, j.Sync(ctx), ErrClosed)
 	require.ErrorIs(t, j.Published(ctx, 1, 2), ErrClosed)
 	require.ErrorIs(t, j.SetMeta(ctx, "a", nil), ErrClosed)
-	require.ErrorIs(t, j.UpdateIndexObjects(ctx, nil, nil), ErrClosed)
+	require.ErrorIs(t, j.UpdateIndexObjects(ctx, nil, nil, false), ErrClosed)
 	_, err := j.Load(ctx)
 	require.ErrorIs(t, err, ErrClosed)
 	for _, err := range j.IndexObjects(ctx) {
@@ -522,7 +522,7 @@ func TestRandomOperationsMatchAModel(t *testing.T) {
 				put := IndexObject{Key: fmt.Sprint(r.IntN(5)), Body: fmt.Append(nil, step)}
 				delete(m.index, drop)
 				m.index[put.Key] = string(put.Body)
-				require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{put}, []string{drop}))
+				require.NoError(t, j.UpdateIndexObjects(ctx, []IndexObject{put}, []string{drop}, false))
 			case 9:
 				require.NoError(t, j.Sync(ctx))
 			case 10:

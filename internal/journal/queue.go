@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -20,6 +21,7 @@ type op struct {
 	added   int64   // microseconds since 1970, of insert
 	remove  []int64 // rows of uploads
 	publish []span  // rows of entries to delete
+	room    bool    // it is told to make room
 	other   *otherOp
 }
 
@@ -54,7 +56,7 @@ func (j *Journal) Enqueue(e Entry) *Ticket {
 	if j.closed {
 		return &Ticket{j: j, number: never}
 	}
-	o := op{added: now.UnixMicro()}
+	o := op{added: now.UnixMicro(), room: e.MakesRoom}
 	if len(e.Drop) > 0 {
 		number := j.enqueued + 1 // as push gives it
 		j.drops = append(j.drops, drop{number, e.Drop, e.Dropped})
@@ -256,10 +258,10 @@ func (j *Journal) SetMeta(ctx context.Context, key string, value []byte) error {
 // UpdateIndexObjects adds objects that are known to be in the bucket and drops
 // others by their keys, in one transaction: a snapshot takes the place of what it
 // covers. An object that is stored already is replaced; one in both lists is
-// stored. Durability, errors and ctx as with SetMeta. The journal keeps the
+// stored. makesRoom is as Entry.MakesRoom. Durability, errors and ctx as with SetMeta. The journal keeps the
 // bodies until it returns. Files that IndexObject.File names are the caller's to
 // write before (durably) and to delete after.
-func (j *Journal) UpdateIndexObjects(ctx context.Context, put []IndexObject, drop []string) error {
+func (j *Journal) UpdateIndexObjects(ctx context.Context, put []IndexObject, drop []string, makesRoom bool) error {
 	for _, object := range put {
 		if object.Key == "" || (object.Body == nil) == (object.File == "") {
 			return fmt.Errorf("journal: index object %q: want a key, and either a body or a file", object.Key)
@@ -276,7 +278,7 @@ func (j *Journal) UpdateIndexObjects(ctx context.Context, put []IndexObject, dro
 		j.mu.Unlock()
 		return ErrClosed
 	}
-	number := j.push(op{other: &otherOp{put: put, drop: drop}})
+	number := j.push(op{other: &otherOp{put: put, drop: drop}, room: makesRoom})
 	j.mu.Unlock()
 	return j.wait(number)
 }
@@ -363,7 +365,7 @@ func (j *Journal) lead() error {
 		batch := taken[:batchSize(taken)]
 		j.mu.Unlock()
 		err = j.db.commit(batch)
-		for sqliteCode(err) == sqlite3.SQLITE_FULL && j.opts.MakeRoom != nil && j.opts.MakeRoom() {
+		for sqliteCode(err) == sqlite3.SQLITE_FULL && j.makeRoom(taken) {
 			err = j.db.commit(batch)
 		}
 		if err == nil {
@@ -397,6 +399,18 @@ func (j *Journal) lead() error {
 	}
 	return err
 }
+
+// makeRoom frees some of a full disk for changes, and reports whether it did: of the reserve
+// only when one of them makes room. Those before it come along.
+func (j *Journal) makeRoom(ops []op) bool {
+	if j.opts.MakeRoom != nil && j.opts.MakeRoom() {
+		return true
+	}
+	return j.opts.Reserve != nil && slices.ContainsFunc(ops, op.makesRoom) && j.opts.Reserve.Release()
+}
+
+// makesRoom reports whether an operation lets go of anything.
+func (o op) makesRoom() bool { return o.room || len(o.remove) > 0 || len(o.publish) > 0 }
 
 // batchSize returns how many of ops one transaction takes.
 func batchSize(ops []op) int {

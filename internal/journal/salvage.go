@@ -85,7 +85,7 @@ func (j *Journal) Salvage(ctx context.Context, aside string) (entries int, err e
 		return nil
 	})
 	if len(objects) > 0 {
-		if err := j.UpdateIndexObjects(ctx, objects, nil); err != nil {
+		if err := j.UpdateIndexObjects(ctx, objects, nil, false); err != nil {
 			return entries, err
 		}
 	}

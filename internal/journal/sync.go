@@ -54,12 +54,14 @@ func (j *Journal) Sync(ctx context.Context) error {
 }
 
 // arm has the background look after the queue and the sync after delay, unless
-// it will anyway. j.mu is held.
+// it will anyway by then. j.mu is held.
 func (j *Journal) arm(delay time.Duration) {
-	if !j.armed && !j.closed {
-		j.armed = true
-		j.timer.Reset(delay)
+	due := time.Now().Add(delay)
+	if j.closed || j.armed && !due.Before(j.due) {
+		return
 	}
+	j.armed, j.due = true, due
+	j.timer.Reset(delay)
 }
 
 // background commits entries nobody waits for, retries after failures, and makes
@@ -102,6 +104,11 @@ func (j *Journal) background() {
 			j.arm(retryDelay)
 		}
 		j.mu.Unlock()
+		if commits == nil && j.opts.Reserve != nil && !j.opts.Reserve.Refill() {
+			j.mu.Lock()
+			j.arm(refillDelay)
+			j.mu.Unlock()
+		}
 	}
 }
 

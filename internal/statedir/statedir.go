@@ -283,6 +283,10 @@ func (d *Dir) Path() string { return d.path }
 // Journal returns the path of the journal's database.
 func (d *Dir) Journal() string { return filepath.Join(d.path, "journal.db") }
 
+// Reserve returns the path of the file that keeps some of the disk for changes that make
+// room.
+func (d *Dir) Reserve() string { return filepath.Join(d.path, "reserve") }
+
 // Cache returns the directory of the chunk cache.
 func (d *Dir) Cache() string { return filepath.Join(d.path, "cache") }
 

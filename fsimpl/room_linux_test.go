@@ -1,0 +1,92 @@
+package fsimpl_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/hamflx/pocket/fsimpl"
+)
+
+// fillUp has a file take what is left of a disk.
+func fillUp(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	require.NoError(t, err)
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	require.ErrorIs(t, err, unix.ENOSPC)
+}
+
+// A disk without a byte left, with a store that is away: names are removed and changed at the first
+// try, what makes nothing free is refused, and the reserve is there again when there is room.
+func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root may mount a small file system to fill")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("pocket", dir, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skip("cannot mount a small file system to fill:", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	store := newFaultStore()
+	m := &machine{t: t, store: store, data: dir, chunk: 64 << 10}
+	m.start()
+	rng := rand.New(rand.NewPCG(3, 1))
+	const files = 20
+	for i := range files {
+		m.put(fmt.Sprint("in the store ", i), randomBytes(rng, 1000))
+	}
+	m.drain()
+	store.setFail(unavailable)
+	for i := range files {
+		m.put(fmt.Sprint("pending ", i), randomBytes(rng, 1000))
+	}
+	reserve := func() int64 {
+		info, err := os.Stat(m.state.Reserve())
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	whole := func() bool { return reserve() == fsimpl.DefaultReserve }
+	require.Eventually(t, whole, time.Minute, time.Millisecond)
+	ballast := filepath.Join(dir, "ballast")
+	fillUp(t, ballast)
+	// Until the journal's log is full as well.
+	var err error
+	for i := 0; err == nil; i++ {
+		_, err = m.Mkdir(fsimpl.Root, fmt.Sprint("directory ", i), 0o755, me)
+	}
+	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
+
+	for i := range files {
+		for _, kind := range []string{"in the store ", "pending "} {
+			name := fmt.Sprint(kind, i)
+			require.NoError(t, m.Rename(fsimpl.Root, name, fsimpl.Root, "renamed", 0), name)
+			_, err := m.Unlink(fsimpl.Root, "renamed")
+			require.NoError(t, err, name)
+			fillUp(t, ballast)
+		}
+	}
+	require.Less(t, reserve(), int64(fsimpl.DefaultReserve))
+	require.Positive(t, reserve())
+
+	require.NoError(t, os.Remove(ballast))
+	m.put("there is room", []byte("again"))
+	require.NoError(t, m.Persist())
+	require.Eventually(t, whole, time.Minute, time.Millisecond)
+	store.setFail(nil)
+	m.restart()
+	require.NotContains(t, m.names("/"), "renamed")
+	require.Contains(t, m.names("/"), "there is room")
+	m.stop()
+}
