@@ -61,6 +61,9 @@ func examine(path string) (finding, error) {
 		return f, fmt.Errorf("%s is a file: mount_path must be a directory, or nothing", path)
 	}
 	dir, err := os.Open(f.path)
+	if errors.Is(err, fs.ErrPermission) {
+		return f, fmt.Errorf("mount point: %w: let this user read it, or choose another mount_path", err)
+	}
 	if err != nil {
 		return f, fmt.Errorf("mount point: %w", err)
 	}

@@ -66,6 +66,13 @@ func checkMovable(path string) error {
 	if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
 		return fmt.Errorf("%s: %w: make it writable, or choose another mount_path", parent, err)
 	}
+	var dir, in unix.Stat_t
+	if err := errors.Join(unix.Lstat(path, &dir), unix.Stat(parent, &in)); err != nil {
+		return err
+	}
+	if me := os.Geteuid(); in.Mode&unix.S_ISVTX != 0 && me != 0 && int(dir.Uid) != me && int(in.Uid) != me {
+		return fmt.Errorf("it is another user's, and in %s, as in /tmp, only owners rename: choose another mount_path", parent)
+	}
 	return nil
 }
 
