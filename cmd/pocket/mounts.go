@@ -148,6 +148,7 @@ type runner struct {
 
 	starting sync.WaitGroup // mounts that are neither mounted nor have failed yet
 	mounted  atomic.Int64   // mounts that were mounted
+	alive    atomic.Int64   // mounts that are starting or mounted
 
 	mu     sync.Mutex
 	ending map[*session.Session]bool // sessions that upload what is left; guarded by mu
@@ -216,6 +217,7 @@ func (r *runner) clashes() map[*view]error {
 func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reader) int {
 	defer r.giveUp()
 	r.starting.Add(len(r.views))
+	r.alive.Store(int64(len(r.views)))
 	go func() {
 		r.starting.Wait()
 		n := r.mounted.Load()
@@ -237,6 +239,7 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 		go func() {
 			if err != nil {
 				r.starting.Done()
+				r.alive.Add(-1)
 				outcomes <- r.failed(v, err)
 				return
 			}
@@ -271,6 +274,11 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 			all.left = all.left || one.left
 		case s := <-signals:
 			r.log.Info("told to stop", "signal", s.String())
+			if told == 0 && s == os.Interrupt && r.alive.Load() == 0 {
+				// All were unmounted from outside, or by WinFsp, which takes the first Ctrl-C:
+				// the user was told what one more does.
+				told++
+			}
 			if tell(hurry(s)); told > 2 {
 				r.say("ended at once: what is not uploaded is in the journal, the next start uploads it")
 				return exitLeft
@@ -315,6 +323,7 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 	}()
 	if err := s.Start(starting); err != nil {
 		r.starting.Done()
+		r.alive.Add(-1)
 		if starting.Err() != nil {
 			r.log.Info("stopped before it was mounted", "mount", s.Mount.Name, "error", err)
 			r.set(v, control.Ended, nil)
@@ -345,6 +354,7 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 	case <-s.Ended():
 		r.say("%s was unmounted", s.Mount.Name)
 	}
+	r.alive.Add(-1)
 	r.set(v, control.Ending, nil)
 	r.setEnding(s, true)
 	err := s.Stop(r.ctx)
