@@ -37,6 +37,13 @@ func CheckPath(path string) error {
 	return err
 }
 
+// Displaces reports whether there is an empty directory at path that mounting would remove,
+// to make another one there at the end.
+func Displaces(path string) bool {
+	empty, err := examine(path)
+	return err == nil && empty
+}
+
 // Real returns path clean; a link is no mount point here.
 func Real(path string) string { return filepath.Clean(path) }
 

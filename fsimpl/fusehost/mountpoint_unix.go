@@ -80,6 +80,10 @@ func examine(path string) (finding, error) {
 // missing.
 func Real(path string) string { return resolved(path) }
 
+// Displaces reports whether there is an empty directory at path that mounting would remove:
+// never, it is mounted over.
+func Displaces(string) bool { return false }
+
 // ClearDead unmounts what earlier pockets mounted at path that are gone. Where there is
 // nothing of that kind it does nothing.
 func ClearDead(path string, log *slog.Logger) error {

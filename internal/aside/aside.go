@@ -306,7 +306,7 @@ func (d *Original) write(s State) error {
 
 func (d *Original) moveAside() error {
 	if err := renameNew(d.r.Path, d.r.Aside); err != nil {
-		return fmt.Errorf("%s has files in it and cannot be moved aside: %w", d.r.Path, explain(err))
+		return fmt.Errorf("%s cannot be moved aside: %w", d.r.Path, explain(err))
 	}
 	return nil
 }

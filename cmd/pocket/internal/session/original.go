@@ -77,20 +77,23 @@ func (s *Session) bringBack() error {
 }
 
 // setAside moves what is at the mount point aside, unless it is nothing or an empty
-// directory. It returns where to mount.
+// directory that can stay. It returns where to mount.
 func (s *Session) setAside() (path string, err error) {
 	err = fusehost.CheckPath(s.Mount.Path)
-	if !errors.Is(err, fusehost.ErrNotEmpty) {
+	hasFiles := errors.Is(err, fusehost.ErrNotEmpty)
+	path = fusehost.Real(s.Mount.Path)
+	// Moved, an empty one keeps its access rights, and is there after a crash.
+	moves := err == nil && fusehost.Displaces(path) && aside.Check(s.asideOptions(), path) == nil
+	if !hasFiles && !moves {
 		return s.Mount.Path, err
 	}
 	// A symbolic link leads nowhere from here on.
-	path = fusehost.Real(s.Mount.Path)
 	original, err := aside.Move(s.asideOptions(), s.Mount.Name, s.Mount.Path, path)
 	if err != nil {
 		return "", err
 	}
 	s.mu.Lock()
-	s.original = original
+	s.original, s.hadFiles = original, hasFiles
 	s.mu.Unlock()
 	return path, nil
 }
@@ -113,11 +116,12 @@ func (s *Session) giveBack() error {
 	return err
 }
 
-// Original returns where what was at the mount point is while it is moved aside, else nothing.
+// Original returns where the files are that were at the mount point while they are moved
+// aside, else nothing.
 func (s *Session) Original() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.original == nil {
+	if s.original == nil || !s.hadFiles {
 		return ""
 	}
 	return s.original.Aside()

@@ -67,6 +67,7 @@ type Session struct {
 	mu       sync.Mutex
 	told     []control.Notice  // what status shows besides; guarded by mu
 	original *aside.Original   // what was at the mount point, moved aside; guarded by mu
+	hadFiles bool              // original has files in it; guarded by mu
 	since    time.Time         // when it was mounted; zero before; guarded by mu
 	closing  bool              // fs must not be asked any more; guarded by mu
 	last     transfer.Progress // what it said last; guarded by mu
