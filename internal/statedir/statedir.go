@@ -24,7 +24,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
 )
@@ -251,7 +250,7 @@ func unwritable(path string, err error) error {
 		path = pathErr.Path
 	}
 	next := "make it writable"
-	if errors.Is(err, syscall.ENOSPC) {
+	if isDiskFull(err) {
 		next = "free some space"
 	}
 	return fmt.Errorf("state cannot be kept: cannot write %s (%w): %s or set %s to another directory", path, cause, next, dataVariable)
