@@ -54,6 +54,9 @@ func (v *Volume) Mount() error {
 	return nil
 }
 
+// Wait waits until a mount of Mount has ended and its directory is gone.
+func (v *Volume) Wait() { v.mounted.Wait() }
+
 // Serve begins a volume that was accepted and waits until it is unmounted, whether it was
 // mounted on Linux or not.
 func (v *Volume) Serve(ctx context.Context) error {

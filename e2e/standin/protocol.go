@@ -194,6 +194,9 @@ func (s *Listener) greet(c net.Conn) error {
 		c.SetDeadline(time.Time{})
 		select {
 		case v.free <- c:
+			v.mu.Lock()
+			v.calls = append(v.calls, c)
+			v.mu.Unlock()
 			return nil
 		default:
 			return errors.New("too many connections")
@@ -227,7 +230,7 @@ func (s *Listener) control(c net.Conn) error {
 		return err
 	}
 	c.SetDeadline(time.Time{}) // init is the program's, and may take its time
-	defer close(v.done)
+	defer v.over()
 	var begun, wanted sync.Once
 	defer wanted.Do(func() { close(v.wanted) })
 	for {
@@ -298,6 +301,10 @@ type Volume struct {
 	done    chan struct{}  // closed when the mount has ended, or the program is gone
 	ended   sync.Once      // for End
 	mounted sync.WaitGroup // has one while it is a Linux mount
+
+	mu     sync.Mutex
+	calls  []net.Conn // all for calls; guarded by mu
+	ending bool       // End was called; guarded by mu
 }
 
 // Begin lets the program initialise the file system, after which it takes calls, and waits
@@ -326,8 +333,26 @@ func (v *Volume) Done() <-chan struct{} { return v.done }
 // End tells the program that nothing more will be asked, and that the mount is over. Calls
 // that run are finished, later ones fail.
 func (v *Volume) End() {
+	v.mu.Lock()
+	v.ending = true
+	v.mu.Unlock()
 	v.control.Close()
 	v.ended.Do(func() { go v.closeCalls() })
+}
+
+// over notes that the control connection has ended. A program that is gone answers no call
+// any more; but Wine 8's server keeps a connection of a killed process open on which a read
+// was under way.
+func (v *Volume) over() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.done)
+	if v.ending {
+		return
+	}
+	for _, c := range v.calls {
+		c.Close()
+	}
 }
 
 // closeCalls closes the connections for calls, as they become free.
