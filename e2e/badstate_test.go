@@ -73,7 +73,7 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 			p.expectEnd(exitError)
 			line := p.oneLine()
 			for _, part := range append(c.say, "files") {
-				if part = strings.ReplaceAll(filepath.FromSlash(part), "STATE", m.stateDir()); !strings.Contains(line, part) {
+				if part = strings.ReplaceAll(native(part), "STATE", native(m.stateDir())); !strings.Contains(line, part) {
 					t.Errorf("%q does not say %q", line, part)
 				}
 			}
@@ -142,11 +142,11 @@ func TestDamagedJournalIsSetAside(t *testing.T) {
 	damaged := strings.Repeat("this is no journal ", 500)
 	writeFile(t, journal, damaged)
 	p = m.restart()
-	line := p.waitSaid("pocket: files: ", journal, "damaged", "kept as ")
+	line := p.waitSaid("pocket: files: ", native(journal), "damaged", "kept as ")
 	sameTree(t, want, readTree(t, p.at("files")))
 	p.stop()
 	aside, err := filepath.Glob(journal + ".damaged-*")
-	if err != nil || len(aside) != 1 || !strings.Contains(line, aside[0]) || readFile(t, aside[0]) != damaged {
+	if err != nil || len(aside) != 1 || !strings.Contains(line, native(aside[0])) || readFile(t, aside[0]) != damaged {
 		t.Errorf("%q does not name %v, or that is not what was there: %v", line, aside, err)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -31,7 +31,10 @@ func crash(args []string) error {
 	if err := os.WriteFile(config, []byte(mountTable("files", "memory")), 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command(path, "--config", config)
+	if err := startStandIn(); err != nil {
+		return err
+	}
+	cmd := programCommand(path, "--config", config)
 	cmd.Env = environment(scratch)
 	group(cmd)
 	said, err := cmd.StderrPipe()
@@ -41,7 +44,11 @@ func crash(args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if _, err := bufio.NewReader(said).ReadString('\n'); err != nil {
+	line, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if _, err := mounted(strings.TrimSpace(strings.TrimPrefix(line, "pocket: mounted files at "))); err != nil {
 		return err
 	}
 	fmt.Println(len(mountsBelow(scratch)))

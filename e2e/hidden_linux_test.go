@@ -29,6 +29,7 @@ func (m *machine) startHidden(env ...string) *process {
 // its log has what nobody was there to see.
 func TestServiceWithoutTerminal(t *testing.T) {
 	needMounts(t)
+	skipOnWindows(t, "nothing on Windows speaks sd_notify")
 	m := newMachine(t)
 	m.configure(mountTable("files", "memory"))
 	socket := filepath.Join(m.root, "notify")

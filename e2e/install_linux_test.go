@@ -27,6 +27,8 @@ type installing struct {
 }
 
 func newInstalling(t *testing.T) *installing {
+	t.Helper()
+	skipOnWindows(t, "systemd's, where Windows has a value in the registry")
 	m := newMachine(t)
 	i := &installing{machine: m}
 	t.Cleanup(func() { killBelow(m.root) })

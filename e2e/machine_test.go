@@ -137,6 +137,7 @@ type process struct {
 	cmd    *exec.Cmd
 	stdout transcript
 	stderr transcript
+	mounts []string      // where what the test has waited for is mounted
 	ended  chan struct{} // closed when the process has ended and all it wrote is here
 }
 
@@ -235,7 +236,10 @@ func (p *process) waitMounted(name string) string {
 	p.m.t.Helper()
 	prefix := fmt.Sprintf("pocket: mounted %s at ", name)
 	line := p.waitLine(prefix, func(line string) bool { return strings.HasPrefix(line, prefix) })
-	return mounted(p.m.t, strings.TrimPrefix(line, prefix))
+	path, err := mounted(strings.TrimPrefix(line, prefix))
+	must(p.m.t, err)
+	p.mounts = append(p.mounts, path)
+	return path
 }
 
 // waitSaid waits for a line on stderr that contains all the parts.
@@ -333,10 +337,14 @@ func (p *process) interrupt() {
 	}
 }
 
-// kill ends pocket without a warning, as kill -9 does. Its mounts stay.
+// kill ends pocket without a warning, as kill -9 does. Its mounts stay, but for those of
+// Windows.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.ended
+	for _, path := range p.mounts {
+		waitVanished(path)
+	}
 }
 
 // at returns a path in a mount.

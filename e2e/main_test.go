@@ -162,7 +162,12 @@ func startGuard() (release func() error, err error) {
 // guard is the process of startGuard.
 func guard(args []string) error {
 	dir := args[0]
-	io.Copy(io.Discard, os.Stdin)
+	ended := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	waitEnd(os.Getppid(), ended)
 	killBelow(dir)
 	if err := unmountBelow(dir); err != nil {
 		return err
@@ -236,6 +241,14 @@ func needMounts(t *testing.T) {
 	t.Helper()
 	if cannotMount != "" {
 		t.Skip(cannotMount)
+	}
+}
+
+// skipOnWindows skips a test that means nothing for the pocket of Windows.
+func skipOnWindows(t *testing.T, why string) {
+	t.Helper()
+	if onWindows {
+		t.Skip("a case of other systems than Windows: " + why)
 	}
 }
 

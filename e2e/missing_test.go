@@ -176,7 +176,7 @@ func TestStartWithFullDisk(t *testing.T) {
 		t.Fatalf("not one line:\n%s", indent(p.said()))
 	}
 	last := lines[len(lines)-1]
-	for _, part := range []string{"pocket: ", "bad", "no space left", dataHome(m.root)} {
+	for _, part := range []string{"pocket: ", "bad", "free some space", native(dataHome(m.root))} {
 		if !strings.Contains(last, part) {
 			t.Errorf("%q does not say %q", last, part)
 		}
@@ -192,6 +192,7 @@ func TestStartWithFullDisk(t *testing.T) {
 // Without FUSE pocket says what to do and changes nothing.
 func TestWithoutFUSE(t *testing.T) {
 	needMounts(t)
+	skipOnWindows(t, "TestWithoutWinFspOnWindows is Windows' own")
 	needRoot(t)
 	t.Parallel()
 	m := newMachine(t)

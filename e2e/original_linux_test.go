@@ -70,17 +70,20 @@ func TestOriginalComesBack(t *testing.T) {
 		}},
 	} {
 		t.Run(way.name, func(t *testing.T) {
+			if way.name == "SIGTERM" {
+				skipOnWindows(t, "it has no signals, and Wine's processes die of them")
+			}
 			t.Parallel()
 			m, want := withOriginal(t)
 			folder := newFolder(t)
 			p := m.up(dirStorage("store", folder), mountTable("files", "store"))
-			p.waitSaid("pocket: files: what was at ", m.home("files"+originalSuffix), "comes back")
+			p.waitSaid("pocket: files: what was at ", native(m.home("files"+originalSuffix)), "comes back")
 			if entries, err := os.ReadDir(p.at("files")); err != nil || len(entries) > 0 {
 				t.Errorf("the mount has %v, %v", entries, err)
 			}
 			writeFile(t, p.at("files", "in the store"), "x")
 			sameTree(t, want, readTree(t, m.home("files"+originalSuffix)))
-			if s := m.status()[0].Mounts[0]; s.Original != m.home("files"+originalSuffix) {
+			if s := m.status()[0].Mounts[0]; s.Original != native(m.home("files"+originalSuffix)) {
 				t.Errorf("status says that the original is %q", s.Original)
 			}
 			way.end(t, p)
@@ -117,7 +120,7 @@ func TestOriginalAfterKill(t *testing.T) {
 	p = m.restart()
 	p.kill()
 	code, _, said := m.ask("restore")
-	if code != exitOK || !strings.Contains(said, "pocket: moved "+m.home("files"+originalSuffix)+" back to "+m.home("files")) {
+	if code != exitOK || !strings.Contains(said, "pocket: moved "+native(m.home("files"+originalSuffix))+" back to "+native(m.home("files"))) {
 		t.Errorf("pocket restore: code %d: %s", code, said)
 	}
 	m.isBack(want)
@@ -144,7 +147,7 @@ func TestOriginalAfterKill(t *testing.T) {
 	p.kill()
 	m.configure(mountTable("other", "memory"))
 	p = m.restart()
-	p.waitSaid("pocket: files: moved ", "back to "+m.home("files"))
+	p.waitSaid("pocket: files: moved ", "back to "+native(m.home("files")))
 	p.stop()
 	m.isBack(want)
 }
@@ -155,15 +158,16 @@ func TestRestoreWhileItRuns(t *testing.T) {
 	m, want := withOriginal(t)
 	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
 	writeFile(t, p.at("files", "file"), "x")
-	for _, args := range [][]string{{"restore"}, {"restore", "--mount", "files"}, {"restore", "--mount", m.home("files")}} {
-		code, stdout, said := m.ask(args...)
+	beside := m.beside()
+	for _, args := range [][]string{{"restore"}, {"restore", "--mount", "files"}, {"restore", "--mount", native(m.home("files"))}} {
+		code, stdout, said := beside.ask(args...)
 		if code != exitError || stdout != "" || strings.Count(said, "\n") != 1 || !strings.Contains(said, "is mounted by a pocket that runs") {
 			t.Errorf("pocket %v: code %d: %s", args, code, said)
 		}
 	}
 	// Nor does another pocket with another store take it away.
 	writeFile(t, m.home("second.toml"), mountTable("files", "memory"))
-	q := m.start("--config", m.home("second.toml"))
+	q := beside.start("--config", native(m.home("second.toml")))
 	q.expectMounted(exitError)
 	if got := readFile(t, p.at("files", "file")); got != "x" {
 		t.Errorf("the mount's file is %q", got)
@@ -218,23 +222,25 @@ func TestOriginalThatCannotBeMoved(t *testing.T) {
 			return "~/files", func() {}
 		}, "is there already"},
 		{"the data directory is in it", func(t *testing.T, m *machine) (string, func()) {
-			return filepath.Dir(dataHome(m.root)) + "/data", func() {}
+			return native(dataHome(m.root)), func() {}
 		}, "holds pocket's own data"},
 		{"a disk is mounted there", func(t *testing.T, m *machine) (string, func()) {
 			needRoot(t)
+			skipOnWindows(t, "a disk that has no letter is a junction there, and no mount path")
 			mountTmpfs(t, m.home("disk"), 1<<20)
 			writeFile(t, m.home("disk", "mine"), "precious")
 			return "~/disk", func() { unix.Unmount(m.home("disk"), unix.MNT_DETACH) }
 		}, "mounted there"},
 		{"a disk is mounted in it", func(t *testing.T, m *machine) (string, func()) {
 			needRoot(t)
+			skipOnWindows(t, "a disk that has no letter is a junction there, which moves with its directory")
 			mountTmpfs(t, m.home("files", "disk"), 1<<20)
 			return "~/files", func() { unix.Unmount(m.home("files", "disk"), unix.MNT_DETACH) }
 		}, "is mounted in it"},
 		{"the directory it is in cannot be written", func(t *testing.T, m *machine) (string, func()) {
 			writeFile(t, m.path("fixed", "files", "mine"), "precious")
-			return m.path("fixed", "files"), protect(t, m.path("fixed"))
-		}, "make it writable"},
+			return native(m.path("fixed", "files")), protect(t, m.path("fixed"))
+		}, map[bool]string{false: "make it writable", true: "cannot be moved aside"}[onWindows]},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -258,6 +264,7 @@ func TestOriginalThatCannotBeMoved(t *testing.T) {
 // A mount path that is a symbolic link: what it leads to is moved aside, the link stays.
 func TestOriginalBehindASymlink(t *testing.T) {
 	needMounts(t)
+	skipOnWindows(t, "a mount path that is a link is refused there")
 	t.Parallel()
 	m, want := withOriginal(t)
 	must(t, os.Symlink("files", m.home("link")))
@@ -280,6 +287,7 @@ func TestOriginalBehindASymlink(t *testing.T) {
 // the directory is not moved twice.
 func TestOriginalOfTwoMounts(t *testing.T) {
 	needMounts(t)
+	skipOnWindows(t, "a mount path that is a link is refused there")
 	t.Parallel()
 	m, want := withOriginal(t)
 	must(t, os.Symlink("files", m.home("link")))
@@ -305,7 +313,7 @@ func TestOriginalWithoutARecord(t *testing.T) {
 	p.kill()
 	must(t, os.RemoveAll(m.data("aside")))
 	p = m.restart()
-	p.waitSaid("no record of it", "pocket restore --mount "+m.home("files"))
+	p.waitSaid("no record of it", "pocket restore --mount "+native(m.home("files")))
 	p.stop()
 	sameTree(t, want, readTree(t, m.home("files"+originalSuffix)))
 	code, _, said := m.ask("restore")

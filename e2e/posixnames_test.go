@@ -38,7 +38,11 @@ func renames(t *testing.T, dir string) {
 	must(t, os.Rename(at("empty/sub"), at("full/moved")))
 	holds(t, at("full/moved/y"), "y")
 	must(t, os.Rename(at("a"), at("A"))) // only the case
-	if names := fmt.Sprint(dirNames(t, dir)); names != "[A empty full]" {
+	want := "[A empty full]"
+	if onWindows {
+		want = "[a empty full]" // both are one file, of which Linux renames none
+	}
+	if names := fmt.Sprint(dirNames(t, dir)); names != want {
 		t.Errorf("left are %v", names)
 	}
 }
@@ -219,6 +223,9 @@ func times(t *testing.T, dir string) {
 	if info.ModTime().Equal(old) {
 		t.Error("creating a file left the directory's time")
 	}
+	if !symlinks {
+		return
+	}
 	must(t, os.Symlink("x", path+".link"))
 	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path+".link", []unix.Timespec{{Sec: 5}, {Sec: 6}}, unix.AT_SYMLINK_NOFOLLOW))
 	info, err = os.Lstat(path + ".link")
@@ -231,7 +238,7 @@ func times(t *testing.T, dir string) {
 // Whoever reads a directory sees each name that stays exactly once, whatever comes and
 // goes meanwhile.
 func readdirChanging(t *testing.T, dir string) {
-	const stay = 1500
+	stay := fewer(1500)
 	for i := range stay {
 		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("stay ", i)), nil, 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("go ", i)), nil, 0o644))

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,7 +144,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verify := exec.Command(pocketIndex, "verify", "--read-data", "--mount", "files")
+	verify := programCommand(pocketIndex, "verify", "--read-data", "--mount", "files")
 	verify.Env, verify.Dir = soakers[0].m.env, soakers[0].m.home()
 	if said, err := verify.CombinedOutput(); err != nil {
 		t.Errorf("pocket-index verify: %v\n%s", err, indent(string(said)))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func TestStatusAndWaitWhileStoreIsAway(t *testing.T) {
 	m := newMachine(t)
 	p := m.up(b.storage("store"), mountTable("files", "store", `prefix = "sub/"`))
 	idle := m.waitStatus("reachable", func(s control.Mount) bool { return s.Store.State == control.Reachable })
-	if idle.Pending.Files != 0 || idle.Pending.Changes != 0 || idle.State != control.Mounted || idle.Path != p.at("files") {
+	if idle.Pending.Files != 0 || idle.Pending.Changes != 0 || idle.State != control.Mounted || idle.Path != native(p.at("files")) {
 		t.Errorf("idle: %+v", idle)
 	}
 	if code, _, said := m.ask("wait"); code != exitOK || !strings.Contains(said, "all is in the store") {
@@ -109,7 +110,7 @@ func TestStatusAndWaitWhileStoreIsAway(t *testing.T) {
 		t.Errorf("names: %v", names)
 	}
 	code, text, _ := m.ask("status")
-	for _, part := range []string{"files  mounted at " + p.at("files"), "s3://" + b.Bucket + "/sub/", "NOT REACHABLE for ", "13 files, ", "/dir/file 00\n", "... and 3 more\n"} {
+	for _, part := range []string{"files  mounted at " + native(p.at("files")), "s3://" + b.Bucket + "/sub/", "NOT REACHABLE for ", "13 files, ", "/dir/file 00\n", "... and 3 more\n"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("status has no %q:\n%s", part, text)
 		}
@@ -238,10 +239,15 @@ func TestStatusOfSeveralProcesses(t *testing.T) {
 	if _, text, _ := m.ask("status"); !strings.Contains(text, "one  mounted at ") || !strings.Contains(text, "\n\ntwo  mounted at ") {
 		t.Errorf("status:\n%s", text)
 	}
-	if got := m.status("--config", configs[1]); len(got) != 1 || got[0].PID != processes[1].cmd.Process.Pid {
+	is := func(i int) func(control.Status) bool {
+		return func(s control.Status) bool {
+			return s.Config == native(configs[i]) && (underWine || s.PID == processes[i].cmd.Process.Pid) // Wine has numbers of its own
+		}
+	}
+	if got := m.status("--config", native(configs[1])); len(got) != 1 || !is(1)(got[0]) {
 		t.Errorf("by configuration: %+v", got)
 	}
-	if got := m.status("--mount", "one"); len(got) != 1 || got[0].Config != configs[0] {
+	if got := m.status("--mount", "one"); len(got) != 1 || !is(0)(got[0]) {
 		t.Errorf("by mount: %+v", got)
 	}
 	left := func() []string {
@@ -256,18 +262,18 @@ func TestStatusOfSeveralProcesses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Mode().Perm() != 0o600 {
+		if !onWindows && info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v", path, info.Mode())
 		}
 	}
-	if info, err := os.Stat(m.data("run")); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(m.data("run")); err != nil || !onWindows && info.Mode().Perm() != 0o700 {
 		t.Errorf("run: %v %v", info, err)
 	}
 	processes[0].kill()
-	if len(left()) < 3 {
+	if n := len(left()); n < 2 || !onWindows && n < 3 { // records, and sockets
 		t.Errorf("a killed process leaves %v", left())
 	}
-	if got := m.status(); len(got) != 1 || got[0].PID != processes[1].cmd.Process.Pid {
+	if got := m.status(); len(got) != 1 || !is(1)(got[0]) {
 		t.Errorf("after a kill: %+v", got)
 	}
 	if code, _, said := m.ask("stop"); code != exitOK || !strings.Contains(said, "stopped; all is in the store") {
@@ -306,7 +312,7 @@ func TestStatusOfMountThatFailed(t *testing.T) {
 	p.waitMounted("good")
 	p.waitSaid("pocket: bad: ")
 	code, text, _ := m.ask("status")
-	if code != exitError || !strings.Contains(text, "bad  not mounted at "+p.at("bad")+": failed\n  error    ") || !strings.Contains(text, "good  mounted at ") {
+	if code != exitError || !strings.Contains(text, "bad  not mounted at "+native(p.at("bad"))+": failed\n  error    ") || !strings.Contains(text, "good  mounted at ") {
 		t.Errorf("code %d:\n%s", code, text)
 	}
 	if code, _, said := m.ask("wait", "--mount", "bad"); code != exitNothing || said == "" {
@@ -346,7 +352,8 @@ func TestStatusWithLongDataDirectory(t *testing.T) {
 	needMounts(t)
 	t.Parallel()
 	m := newMachine(t)
-	m.env = append(m.env, "XDG_DATA_HOME="+m.path(strings.Repeat("d", 120)))
+	deep := native(m.path(strings.Repeat("d", 120)))
+	m.env = append(m.env, "XDG_DATA_HOME="+deep, "LOCALAPPDATA="+deep)
 	m.configure(mountTable("files", "memory"))
 	p := m.restart()
 	if got := m.status(); len(got) != 1 || got[0].Mounts[0].State != control.Mounted {
@@ -361,6 +368,9 @@ func TestStatusWithLongDataDirectory(t *testing.T) {
 // On a terminal --watch takes the screen, follows its size, and gives it back at q.
 func TestWatchOnTerminal(t *testing.T) {
 	needMounts(t)
+	if underWine {
+		t.Skip("Wine 8's console takes escape sequences for text, and breaks its lines in them")
+	}
 	t.Parallel()
 	m := newMachine(t)
 	p := m.up(mountTable("files", "memory"))
@@ -443,7 +453,11 @@ func TestStatusOfProcessThatDoesNotAnswer(t *testing.T) {
 	// on a busy machine, and may answer meanwhile.
 	must(t, unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED, nil))
 	code, _, said := m.ask("status")
-	if code != exitError || !strings.Contains(said, fmt.Sprintf("process %d does not answer", p.cmd.Process.Pid)) {
+	who := fmt.Sprint(p.cmd.Process.Pid)
+	if underWine {
+		who = `\d+`
+	}
+	if code != exitError || !regexp.MustCompile("process "+who+" does not answer").MatchString(said) {
 		t.Errorf("code %d: %s", code, said)
 	}
 	must(t, p.cmd.Process.Signal(unix.SIGCONT))

@@ -20,13 +20,16 @@ func TestWaysToStop(t *testing.T) {
 		stop func(t *testing.T, p *process, terminal *os.File)
 	}{
 		{"Ctrl-C", func(t *testing.T, p *process, terminal *os.File) { write(t, terminal, "\x03") }},
-		{"ENTER", func(t *testing.T, p *process, terminal *os.File) { write(t, terminal, "\n") }},
+		{"ENTER", func(t *testing.T, p *process, terminal *os.File) { write(t, terminal, "\r") }},
 		{"terminal closed", func(t *testing.T, p *process, terminal *os.File) { terminal.Close() }},
 		{"SIGINT", func(t *testing.T, p *process, _ *os.File) { p.interrupt() }},
 		{"SIGTERM", func(t *testing.T, p *process, _ *os.File) { terminate(p.cmd.Process) }},
 		{"unmounted from outside", func(t *testing.T, p *process, _ *os.File) { unmount(t, p.at("files")) }},
 	} {
 		t.Run(way.name, func(t *testing.T) {
+			if way.name == "SIGTERM" || way.name == "terminal closed" {
+				skipOnWindows(t, "it has no signals, and Wine's processes die of them")
+			}
 			t.Parallel()
 			m := newMachine(t)
 			config := []string{dirStorage("store", newFolder(t)), mountTable("files", "store")}
@@ -75,7 +78,7 @@ func TestInputThatEndsDoesNotStop(t *testing.T) {
 		{"dev null", func(t *testing.T, cmd *exec.Cmd) { cmd.Stdin = nil }},
 		{"closed", func(t *testing.T, cmd *exec.Cmd) {
 			cmd.Path = "/bin/sh"
-			cmd.Args = append([]string{"sh", "-c", `exec "$0" "$@" <&-`, program}, cmd.Args[1:]...)
+			cmd.Args = append([]string{"sh", "-c", `exec "$@" <&-`, "sh"}, cmd.Args...)
 		}},
 		{"pipe that ends", func(t *testing.T, cmd *exec.Cmd) {
 			r, w, err := os.Pipe()
@@ -144,6 +147,28 @@ func TestUnmountFromOutsideEndsOneMount(t *testing.T) {
 	p.stop()
 }
 
+// What is left of a mount that was unmounted while the store is away waits for it, until
+// Ctrl-C: the line says what it does.
+func TestUnmountFromOutsideWhileStoreIsAway(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	p := m.up(b.storage("store"), mountTable("files", "store"))
+	b.Stop()
+	writeFile(t, p.at("files", "file"), "text")
+	unmount(t, p.at("files"))
+	p.waitSaid("Ctrl-C again leaves them in the journal")
+	p.interrupt()
+	p.expectEnd(exitLeft)
+	must(t, b.Restart())
+	p = m.restart()
+	if got := readFile(t, p.at("files", "file")); got != "text" {
+		t.Errorf("after the restart the file is %q", got)
+	}
+	p.stop()
+}
+
 // Files that programs have open do not keep pocket from stopping, and what was
 // written to them is kept.
 func TestStopWithOpenFiles(t *testing.T) {
@@ -184,7 +209,7 @@ func TestStopsThoughSignalWasIgnored(t *testing.T) {
 	m.configure(mountTable("files", "memory"))
 	cmd := m.command()
 	cmd.Path = "/bin/sh"
-	cmd.Args = []string{"sh", "-c", `trap "" INT; exec "$0"`, program}
+	cmd.Args = append([]string{"sh", "-c", `trap "" INT; exec "$@"`, "sh"}, cmd.Args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p := m.startCommand(cmd)
 	p.waitMounts()

@@ -144,7 +144,8 @@ func unmountBelow(dir string) error {
 	var errs []error
 	for _, point := range mountsBelow(dir) {
 		if os.Geteuid() == 0 {
-			if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+			// Forced, so that what waits for an answer waits no more.
+			if err := unix.Unmount(point, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
 				errs = append(errs, fmt.Errorf("unmount %s: %w", point, err))
 			}
 			continue
@@ -154,6 +155,37 @@ func unmountBelow(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// waitEnd waits for the end of a process, which ended is closed at; under Wine also for the
+// beginning of its end: it closes its files in mounts that it serves itself, and would wait
+// for its own answers for ever.
+func waitEnd(pid int, ended <-chan struct{}) {
+	if !underWine {
+		<-ended
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for !exiting(pid) {
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
+	}
+}
+
+// exiting reports whether a process is about to end.
+func exiting(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, fields, ok := strings.Cut(string(stat), ") ")
+	if f := strings.Fields(fields); err == nil && ok && len(f) > 6 {
+		flags, err := strconv.ParseUint(f[6], 10, 64)
+		const isExiting = 4 // PF_EXITING of Linux's sched.h
+		return err == nil && flags&isExiting != 0
+	}
+	return true
 }
 
 // killBelow kills the processes whose program lies in a directory.
@@ -284,8 +316,26 @@ func runWithoutDevice(args []string) error {
 // symlinks says whether a mount has symbolic links.
 var symlinks = !underWine
 
-// owner returns the owner of a file in words.
+// shownMode is a file's mode as far as it can be kept: of its rights Windows has who may
+// write, and Go shows no more there.
+func shownMode(mode os.FileMode) os.FileMode {
+	switch {
+	case !underWine:
+	case mode.IsDir():
+		return os.ModeDir | 0o777
+	case mode.IsRegular() && mode&0o222 == 0:
+		return 0o444
+	case mode.IsRegular():
+		return 0o666
+	}
+	return mode
+}
+
+// owner returns the owner of a file in words, as far as it can be kept.
 func owner(info os.FileInfo) string {
+	if underWine {
+		return ""
+	}
 	stat := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("%d:%d", stat.Uid, stat.Gid)
 }

@@ -13,7 +13,11 @@ import (
 	"golang.org/x/sys/windows/registry"
 )
 
-const exeSuffix = ".exe"
+const (
+	exeSuffix = ".exe"
+	// onWindows says whether the pocket that is tested is the one for Windows.
+	onWindows = true
+)
 
 // symlinks says whether users of this system can make symbolic links.
 const symlinks = false
@@ -24,14 +28,26 @@ func programCommand(program string, args ...string) *exec.Cmd { return exec.Comm
 // buildEnvironment is that of go build.
 func buildEnvironment() []string { return os.Environ() }
 
-// native is a path as the built programs know it.
-func native(path string) string { return path }
+// native is a path, or the end of one, as the built programs write it.
+func native(path string) string { return filepath.FromSlash(path) }
 
 // startStandIn has nothing to start: here is WinFsp itself.
 func startStandIn() error { return nil }
 
 // mounted returns where a mount is that pocket says is there.
-func mounted(_ *testing.T, path string) string { return path }
+func mounted(path string) (string, error) { return path, nil }
+
+// waitVanished has nothing to wait for: WinFsp's directories go with their process.
+func waitVanished(string) {}
+
+// beside returns this machine for a program that looks at what another one has mounted.
+func (m *machine) beside() *machine { return m }
+
+// underWine says whether the tests run on Linux and pocket.exe under Wine.
+const underWine = false
+
+// fewer is how many files a test makes of many.
+func fewer(n int) int { return n }
 
 // environment is what pocket's processes get: of the developer's only what Windows
 // itself needs.
@@ -92,6 +108,9 @@ func readOnce(path string) (int, error) {
 	return f.ReadAt(make([]byte, 4096), 0)
 }
 
+// shownMode is a file's mode as far as it can be kept.
+func shownMode(mode os.FileMode) os.FileMode { return mode }
+
 // owner returns the owner of a file in words: not looked at here.
 func owner(os.FileInfo) string { return "" }
 
@@ -113,6 +132,9 @@ func mountsBelow(dir string) (points []string) {
 // unmountBelow has nothing to do: see mountsBelow. A junction to a volume that is gone
 // is removed with its directory.
 func unmountBelow(string) error { return nil }
+
+// waitEnd waits for the end of a process, which ended is closed at.
+func waitEnd(_ int, ended <-chan struct{}) { <-ended }
 
 // killBelow kills the processes whose program lies in a directory.
 func killBelow(dir string) {

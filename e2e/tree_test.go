@@ -43,7 +43,7 @@ func readTree(t *testing.T, dir string) map[string]entry {
 		if err != nil {
 			return err
 		}
-		e := entry{mode: info.Mode(), mtime: info.ModTime().UnixMicro(), owner: owner(info)}
+		e := entry{mode: shownMode(info.Mode()), mtime: info.ModTime().UnixMicro(), owner: owner(info)}
 		switch {
 		case info.IsDir(): // of a second, the document may have the end
 			e.mtime -= e.mtime % 1e6

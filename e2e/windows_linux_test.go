@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -49,6 +50,26 @@ func (m *machine) startVolume(prepare ...func(*exec.Cmd)) (*process, *standin.Vo
 		p.waitSaid("pocket: mounted ")
 	}
 	return p, v
+}
+
+// Without WinFsp pocket says what to install and changes nothing.
+func TestWithoutWinFspOnWindows(t *testing.T) {
+	t.Parallel()
+	needWine(t)
+	m := newMachine(t)
+	alone := m.path("alone", "pocket.exe") // the stand-in's library is not beside it
+	must(t, os.Mkdir(m.path("alone"), 0o755))
+	must(t, copyProgram(program, alone))
+	m.configure(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	before := m.snapshot()
+	cmd := programCommand(alone)
+	cmd.Env = m.env
+	p := m.startCommand(cmd)
+	p.expectEnd(exitError)
+	if line := p.oneLine(); !strings.Contains(line, "winget install WinFsp.WinFsp") {
+		t.Errorf("%q does not say what to install", line)
+	}
+	m.unchanged(before)
 }
 
 // volumeHolds compares the bytes of a file.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,9 @@ import (
 var wine = os.Getenv("POCKET_E2E_WINE")
 
 var underWine = wine != ""
+
+// onWindows says whether the pocket that is tested is the one for Windows.
+var onWindows = underWine
 
 var exeSuffix = map[bool]string{true: ".exe"}[underWine]
 
@@ -56,18 +60,23 @@ func startStandIn() error {
 }
 
 // mounted makes a mount that pocket says is there one of this system, and returns where.
-func mounted(t *testing.T, path string) string {
-	t.Helper()
+func mounted(path string) (dir string, err error) {
 	if !underWine {
-		return path
+		return path, nil
 	}
-	dir := strings.ReplaceAll(strings.TrimPrefix(path, "Z:"), `\`, "/")
+	dir = strings.ReplaceAll(strings.TrimPrefix(path, "Z:"), `\`, "/")
 	v, ok := volumes.Load(dir)
 	if !ok {
-		t.Fatalf("pocket.exe has mounted nothing at %s", dir)
+		return "", fmt.Errorf("pocket.exe has mounted nothing at %s", dir)
 	}
-	must(t, v.(*standin.Volume).Mount())
-	return dir
+	return dir, v.(*standin.Volume).Mount()
+}
+
+// waitVanished waits until a mount is gone whose pocket.exe is.
+func waitVanished(dir string) {
+	if v, ok := volumes.Load(dir); ok {
+		v.(*standin.Volume).Wait()
+	}
 }
 
 // programCommand is a command of a built program.
@@ -86,12 +95,23 @@ func buildEnvironment() []string {
 	return os.Environ()
 }
 
-// native is a path as the built programs know it.
+// native is a path, or the end of one, as the built programs write it.
 func native(path string) string {
-	if underWine {
-		return `Z:` + strings.ReplaceAll(path, "/", `\`)
+	if !underWine {
+		return path
 	}
-	return path
+	if filepath.IsAbs(path) {
+		path = "Z:" + path
+	}
+	return strings.ReplaceAll(path, "/", `\`)
+}
+
+// fewer is how many files a test makes of many: through Wine's one server each takes longer.
+func fewer(n int) int {
+	if underWine {
+		return n / 5
+	}
+	return n
 }
 
 // wineEnvironment is what pocket.exe gets. The prefix must not set the directories of the
@@ -110,6 +130,39 @@ func wineEnvironment(root string) []string {
 		}
 	}
 	return env
+}
+
+// copyPrefix makes the second Wine, which shares the files of the first.
+var copyPrefix = sync.OnceValues(func() (prefix string, err error) {
+	prefix = filepath.Join(scratch, "second wine")
+	said, err := exec.Command("sh", "-c", `cp -al "$WINEPREFIX" "$0" && rm "$0"/*.reg && cp "$WINEPREFIX"/*.reg "$0"`, prefix).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("a second Wine: %w: %s", err, said)
+	}
+	return prefix, err
+})
+
+// beside returns this machine for a program that looks at what another one has mounted: under
+// Wine it has a server of its own, since the mount's answers take the first one.
+func (m *machine) beside() *machine {
+	m.t.Helper()
+	if !underWine {
+		return m
+	}
+	prefix, err := copyPrefix()
+	must(m.t, err)
+	beside := *m
+	beside.env = append(slices.Clone(m.env), "WINEPREFIX="+prefix)
+	run := func(name string, args ...string) error {
+		cmd := exec.Command(name, args...)
+		cmd.Env = beside.env
+		return cmd.Run()
+	}
+	run(filepath.Join(filepath.Dir(wine), "wineserver64"), "-p30") // seconds without a program; it may run already
+	for _, name := range []string{"APPDATA", "LOCALAPPDATA", "USERPROFILE"} {
+		run(wine, "reg", "delete", `HKCU\Volatile Environment`, "/v", name, "/f") // gone since an earlier program
+	}
+	return &beside
 }
 
 // wineProgram is the program that a process of Wine was started with, or empty.
