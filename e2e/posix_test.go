@@ -95,6 +95,7 @@ func posix(t *testing.T, root string, plain bool) {
 		return
 	}
 	t.Run("hard link", func(t *testing.T) {
+		skipOnWindows(t, "WinFsp asks no file system for them")
 		writeFile(t, filepath.Join(root, "a"), "a")
 		fails(t, os.Link(filepath.Join(root, "a"), filepath.Join(root, "b")), syscall.EPERM)
 	})
