@@ -11,18 +11,39 @@ import (
 
 // startHidden starts pocket as something that logs in starts it: no terminal, and
 // nobody who reads what it says.
-func (m *machine) startHidden(env ...string) *process {
+func (m *machine) startHidden(env string, args ...string) *process {
 	m.t.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	defer null.Close()
-	cmd := m.command()
+	cmd := m.command(args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, null, null
-	cmd.Env = append(cmd.Env, env...)
+	if env != "" {
+		cmd.Env = append(cmd.Env, env)
+	}
 	detach(cmd)
 	return m.startCommand(cmd)
+}
+
+// supervise is the end of systemd that a service tells how it does. told returns what it says next.
+func (m *machine) supervise() (env string, told func() string) {
+	m.t.Helper()
+	socket := filepath.Join(m.root, "notify")
+	supervisor, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	must(m.t, err)
+	m.t.Cleanup(func() { supervisor.Close() })
+	supervisor.SetReadDeadline(time.Now().Add(patience))
+	return "NOTIFY_SOCKET=" + socket, func() string {
+		m.t.Helper()
+		b := make([]byte, 1000)
+		n, err := supervisor.Read(b)
+		if err != nil {
+			m.t.Fatalf("%v\n%s", err, m.log())
+		}
+		return string(b[:n])
+	}
 }
 
 // A service of type notify is ready when its mounts can be used, says when it stops, and
@@ -32,22 +53,8 @@ func TestServiceWithoutTerminal(t *testing.T) {
 	skipOnWindows(t, "nothing on Windows speaks sd_notify")
 	m := newMachine(t)
 	m.configure(mountTable("files", "memory"))
-	socket := filepath.Join(m.root, "notify")
-	supervisor, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer supervisor.Close()
-	supervisor.SetReadDeadline(time.Now().Add(patience))
-	told := func() string {
-		b := make([]byte, 1000)
-		n, err := supervisor.Read(b)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, m.log())
-		}
-		return string(b[:n])
-	}
-	p := m.startHidden("NOTIFY_SOCKET=" + socket)
+	env, told := m.supervise()
+	p := m.startHidden(env)
 	if got := told(); got != "READY=1\nSTATUS=1 of 1 mounts are mounted" {
 		t.Fatalf("told %q", got)
 	}
@@ -62,10 +69,30 @@ func TestServiceWithoutTerminal(t *testing.T) {
 	}
 }
 
+// A service that tries again is not starting for ever.
+func TestServiceIsReadyThoughNothingIsMounted(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	m.configure(mountTable("files", "memory"))
+	writeFile(t, m.home("files"), "in the way")
+	env, told := m.supervise()
+	p := m.startHidden(env, "--retry")
+	if got := told(); got != "READY=1\nSTATUS=0 of 1 mounts are mounted" {
+		t.Fatalf("told %q", got)
+	}
+	must(t, os.Remove(m.home("files")))
+	if got := told(); got != "STATUS=1 of 1 mounts are mounted" {
+		t.Fatalf("told %q", got)
+	}
+	terminate(p.cmd.Process)
+	p.expectEnd(exitOK)
+}
+
 func TestMistakesThatNobodySeesAreLogged(t *testing.T) {
 	m := newMachine(t)
 	m.configure(`[[mounts]]`, `mount_path = "~/x"`, `storage = "nowhere"`)
-	p := m.startHidden()
+	p := m.startHidden("")
 	if code := p.wait(); code != exitUsage {
 		t.Errorf("code %d", code)
 	}

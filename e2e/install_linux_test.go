@@ -288,7 +288,7 @@ func TestInstallThatFailsPutsBackWhatWasThere(t *testing.T) {
 	writeFile(t, bad, strings.ReplaceAll(mountTable("file", "memory"), "~/", i.home()+"/"))
 	upgrade := newer(t, "2")
 	said := i.run(1, upgrade, "install", "--config", bad)
-	for _, part := range []string{"pocket has ended at once: ", "nothing was installed: what was there before is as it was", "started again: pid "} {
+	for _, part := range []string{": file: " + i.home("file") + " is a file: ", "nothing was installed: what was there before is as it was", "started again: pid "} {
 		if !strings.Contains(said, part) {
 			t.Errorf("no %q in\n%s", part, said)
 		}
@@ -343,7 +343,7 @@ func TestInstallWithSystemd(t *testing.T) {
 	i.says("autostart  "+unit, "mounted    files at "+i.home("files"))
 	first := i.pid()
 	text := readFile(t, unit)
-	for _, line := range []string{`ExecStart="` + i.program() + `"`, `Environment="XDG_DATA_HOME=` + dataHome(i.root) + `"`} {
+	for _, line := range []string{`ExecStart="` + i.program() + `" "--retry"`, `Environment="XDG_DATA_HOME=` + dataHome(i.root) + `"`} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %s in\n%s", line, text)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,11 +19,13 @@ import (
 // view is what the commands are told of a mount. Its fields but config are guarded by
 // runner.mu.
 type view struct {
-	config  config.Mount
-	state   control.State
-	err     string           // why it failed
-	session *session.Session // nil while there is none
-	most    control.Progress // the most there was to upload since it began to end
+	config   config.Mount
+	state    control.State
+	err      string           // why it failed
+	attempts int              // that have failed
+	again    time.Time        // when it is tried again; zero unless it waits for that
+	session  *session.Session // nil while there is none
+	most     control.Progress // the most there was to upload since it began to end
 }
 
 // set changes what is told of a mount.
@@ -32,8 +33,14 @@ func (r *runner) set(v *view, state control.State, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v.state = state
-	if err != nil {
-		v.err = strings.ReplaceAll(err.Error(), "\n", "; ")
+	switch {
+	case err != nil:
+		v.err = oneLine(err)
+	case state == control.Mounted:
+		v.err, v.attempts = "", 0
+	}
+	if state != control.Failed {
+		v.again = time.Time{}
 	}
 }
 
@@ -56,7 +63,10 @@ func (r *runner) Status(files int) control.Status {
 	}
 	for i, v := range views {
 		m := session.Describe(v.config)
-		m.State, m.Error = v.state, v.err
+		m.State, m.Error, m.Attempts = v.state, v.err, v.attempts
+		if !v.again.IsZero() {
+			m.Retry = &v.again
+		}
 		if v.session != nil {
 			v.session.Status(&m, files)
 		}

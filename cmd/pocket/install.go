@@ -41,9 +41,10 @@ Linux      ~/.local/bin                        systemd, ~/.config/systemd/user/p
 macOS      ~/.local/bin                        launchd, ~/Library/LaunchAgents
 
 pocket-creds and pocket-index are copied too when they lie beside pocket. It runs without
-a window and writes to its log only. Installing again, or a newer version, replaces what is
-there: a pocket that is installed, or runs with the same configuration, is stopped as by
-pocket stop. When a step fails, what was there before is put back and started again.
+a window and writes to its log only, and tries mounts that fail again (pocket --retry).
+Installing again, or a newer version, replaces what is there: a pocket that is installed, or
+runs with the same configuration, is stopped as by pocket stop. When a step fails, or nothing
+can be mounted, what was there before is put back and started again.
 
 Example:
     $ pocket install
@@ -121,7 +122,7 @@ func install(args []string, _ io.Reader, stdout, stderr io.Writer, env config.En
 	}
 	ctx, end := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer end()
-	file, started, err := i.configuration()
+	file, named, err := i.configuration()
 	if errors.Is(err, config.ErrNoFile) && *noStart && i.config == "" {
 		i.say("there is no configuration yet: pocket config-s3 writes one")
 		err = nil
@@ -144,7 +145,8 @@ func install(args []string, _ io.Reader, stdout, stderr io.Writer, env config.En
 		i.say("%v: nothing was installed", err)
 		return exitFailed
 	}
-	return i.install(ctx, self, file, started, !*noStart)
+	// Nobody is there to start it again when the network is late.
+	return i.install(ctx, self, file, append([]string{"--retry"}, named...), !*noStart)
 }
 
 // configuration returns the configuration that is to be mounted, and the arguments by which
@@ -319,10 +321,14 @@ func (i *installer) start(ctx context.Context, program string, args []string) (a
 	deadline := time.NewTimer(mountWait)
 	defer deadline.Stop()
 	for {
-		s, ok := i.statusOf(ctx, started.PID)
-		if ok && !slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.State == control.Starting }) &&
-			slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.State == control.Mounted }) {
-			return started, nil
+		if s, ok := i.statusOf(ctx, started.PID); ok {
+			tried := !slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.Error == "" && m.State == control.Starting })
+			if tried && slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.State == control.Mounted }) {
+				return started, nil
+			}
+			if tried && len(s.Mounts) > 0 {
+				return started, nothingMounted(s.Mounts)
+			}
 		}
 		if !started.Alive() {
 			return started, fmt.Errorf("pocket has ended at once: %s", problems(log, seen))
@@ -335,6 +341,15 @@ func (i *installer) start(ctx context.Context, program string, args []string) (a
 		case <-time.After(lookAgain):
 		}
 	}
+}
+
+// nothingMounted is the error of a process that could mount nothing. It would go on trying.
+func nothingMounted(mounts []control.Mount) error {
+	errs := make([]error, len(mounts))
+	for i, m := range mounts {
+		errs[i] = fmt.Errorf("%s: %s", m.Name, m.Error)
+	}
+	return errors.Join(errs...)
 }
 
 // statusOf asks a process how it does; false when it cannot be asked.
@@ -362,6 +377,9 @@ func (i *installer) sayMounts(ctx context.Context, started autostart.Started) in
 		switch {
 		case m.State == control.Mounted:
 			i.did("mounted", "%s at %s", m.Name, m.Path)
+		case m.Retry != nil:
+			i.say("%s: %s: it is tried again, see pocket status", m.Name, m.Error)
+			code = exitNotAll
 		case m.Error != "":
 			i.say("%s: %s", m.Name, m.Error)
 			code = exitNotAll
@@ -400,9 +418,8 @@ func (i *installer) takeBack(change *autostart.Change, before string, hadEntry b
 	}
 	i.say("nothing was installed: what was there before is as it was")
 	for _, p := range replaced {
-		var args []string
 		if _, err := os.Stat(program); err == nil && p.Config != "" {
-			args = []string{"--config", p.Config}
+			args := []string{"--retry", "--config", p.Config}
 			var again autostart.Started
 			if again, err = entry.Start(ctx, program, args); err == nil {
 				i.say("started again: pid %d", again.PID)

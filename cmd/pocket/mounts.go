@@ -24,15 +24,22 @@ import (
 	"github.com/hamflx/pocket/internal/term"
 )
 
+// mountOptions are those of the command without a name.
+type mountOptions struct {
+	config                  string
+	verbose, imports, retry bool
+}
+
 // mountAll is the command without a name: it mounts what the configuration says and
 // holds it until it is told to stop or nothing is mounted any more.
-func mountAll(file string, verbose, imports bool, stdin io.Reader, stderr io.Writer, env config.Env) int {
+func mountAll(o mountOptions, stdin io.Reader, stderr io.Writer, env config.Env) int {
 	// Before anything is mounted: from here on no signal just ends the process.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, stopSignals()...)
 	defer signal.Stop(signals)
 
 	r := newRunner(stderr)
+	r.retry = o.retry
 	gone := make(chan struct{})
 	defer close(gone)
 	defer func() {
@@ -43,11 +50,11 @@ func mountAll(file string, verbose, imports bool, stdin io.Reader, stderr io.Wri
 	if term.Unseen(stderr) {
 		// The log is all that anybody sees, also of mistakes in the configuration.
 		if dataDir, err := statedir.DataDir(); err == nil {
-			r.openLog(dataDir, verbose)
+			r.openLog(dataDir, o.verbose)
 			r.out = term.NewProgress(logLines{r.log}, term.ProgressOptions{})
 		}
 	}
-	cfg, err := config.Load(file, env)
+	cfg, err := config.Load(o.config, env)
 	if err != nil {
 		r.sayMistakes(err)
 		return exitUsage
@@ -55,7 +62,7 @@ func mountAll(file string, verbose, imports bool, stdin io.Reader, stderr io.Wri
 	for _, w := range cfg.Warnings {
 		r.say("warning: %s", w)
 	}
-	if err := fusehost.Check(); err != nil {
+	if err := fusehost.Check(); err != nil && !r.retry {
 		r.say("%v", err)
 		return exitFailed
 	}
@@ -66,7 +73,7 @@ func mountAll(file string, verbose, imports bool, stdin io.Reader, stderr io.Wri
 	}
 	limitMemory()
 	if r.closeLog == nil {
-		r.openLog(dataDir, verbose)
+		r.openLog(dataDir, o.verbose)
 	}
 	r.config = cfg.File
 	r.log.Info("started", "version", version(), "config", cfg.File, "pid", os.Getpid())
@@ -84,7 +91,7 @@ func mountAll(file string, verbose, imports bool, stdin io.Reader, stderr io.Wri
 	options := session.Options{
 		Stores: stores, DataDir: dataDir, Log: r.log,
 		Tell:   func(m config.Mount, line string) { r.say("%s: %s", m.Name, line) },
-		Import: imports, Taking: (&taking{out: r.out}).set,
+		Import: o.imports, Taking: (&taking{out: r.out}).set,
 	}
 	r.restoreOthers(options.AsideOptions(), cfg.Mounts)
 	code := r.run(options, signals, stdin)
@@ -136,6 +143,7 @@ type runner struct {
 	log      *slog.Logger
 	closeLog func() error       // nil until it is opened
 	config   string             // path of the configuration
+	retry    bool               // what cannot be mounted is tried again
 	tell     func(state string) // tells a supervisor, in the words of sd_notify
 	started  time.Time
 
@@ -186,7 +194,7 @@ func (r *runner) sayMistakes(err error) {
 
 // sayOf writes the error of a mount, which is one line even when it has several causes.
 func (r *runner) sayOf(m config.Mount, err error) {
-	r.say("%s: %s", m.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	r.say("%s: %s", m.Name, oneLine(err))
 }
 
 // outcome is how a mount ended.
@@ -195,20 +203,19 @@ type outcome struct {
 	left   bool // changes are left in its journal
 }
 
-// clashes returns why mounts cannot be at their paths whatever is there: symbolic links lead to
-// the path of an earlier one. Both would move the same directory aside.
-func (r *runner) clashes() map[*view]error {
-	clashes := make(map[*view]error)
-	first := make(map[string]string)
-	for _, v := range r.views {
-		path := fusehost.Real(v.config.Path)
-		if name, ok := first[path]; ok {
-			clashes[v] = fmt.Errorf("%s leads to %s, and mount %s is there already: choose another mount_path", v.config.Path, path, name)
-			continue
+// clash returns why a mount cannot be at its path whatever is there: symbolic links lead to the
+// path of an earlier one. Both would move the same directory aside.
+func (r *runner) clash(v *view) error {
+	path := fusehost.Real(v.config.Path)
+	for _, earlier := range r.views {
+		switch {
+		case earlier == v:
+			return nil
+		case fusehost.Real(earlier.config.Path) == path:
+			return fmt.Errorf("%s leads to %s, and mount %s is there already: choose another mount_path", v.config.Path, path, earlier.config.Name)
 		}
-		first[path] = v.config.Name
 	}
-	return clashes
+	return nil
 }
 
 // run mounts, holds the mounts until they have ended, and returns the exit code. The
@@ -221,8 +228,8 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 	go func() {
 		r.starting.Wait()
 		n := r.mounted.Load()
-		if n > 0 {
-			r.tell(fmt.Sprintf("READY=1\nSTATUS=%d of %d mounts are mounted", n, len(r.views)))
+		if n > 0 || r.retry {
+			r.tell("READY=1\n" + r.mountedStatus())
 		}
 		if n > 0 && term.IsTerminal(stdin) {
 			r.say("press ENTER to unmount")
@@ -230,21 +237,9 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 	}()
 	enter := pressed(stdin)
 	outcomes := make(chan outcome, len(r.views))
-	clashes := r.clashes()
 	for _, v := range r.views {
-		s, err := session.New(r.ctx, v.config, o)
-		if clash := clashes[v]; clash != nil {
-			err = clash
-		}
-		go func() {
-			if err != nil {
-				r.starting.Done()
-				r.alive.Add(-1)
-				outcomes <- r.failed(v, err)
-				return
-			}
-			outcomes <- r.hold(v, s)
-		}()
+		s, err := r.newSession(v, o) // in their order: see there
+		go func() { outcomes <- r.keep(v, s, err, o) }()
 	}
 	ended := make(chan struct{})
 	var showing sync.WaitGroup
@@ -307,8 +302,74 @@ func (r *runner) run(o session.Options, signals <-chan os.Signal, stdin io.Reade
 	return exitClean
 }
 
-// hold mounts, waits until the mount is to end or has ended, and ends it.
-func (r *runner) hold(v *view, s *session.Session) outcome {
+// newSession checks what can be checked of a mount before it is started.
+func (r *runner) newSession(v *view, o session.Options) (*session.Session, error) {
+	s, err := session.New(r.ctx, v.config, o)
+	if clash := r.clash(v); clash != nil {
+		err = clash
+	}
+	return s, err
+}
+
+// Between two attempts to mount what could not be mounted.
+const (
+	retryFirst = 2 * time.Second // doubled each time
+	retryMost  = time.Minute
+)
+
+// keep starts the session of a mount, holds it, and ends it. With retry, one that cannot be
+// started is tried again until the mounts are to end.
+func (r *runner) keep(v *view, s *session.Session, err error, o session.Options) outcome {
+	tried := sync.OnceFunc(r.starting.Done)
+	defer tried()
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		if err == nil && r.retry {
+			err = fusehost.Check() // before what is at the mount point is moved
+		}
+		if err == nil {
+			err = r.start(v, s)
+		}
+		if err == nil {
+			r.announce(v, s)
+			tried()
+			if pause > retryFirst {
+				r.tell(r.mountedStatus())
+			}
+			return r.hold(v, s)
+		}
+		if r.stopping() {
+			return r.unstarted(v, err)
+		}
+		if !r.retry {
+			r.alive.Add(-1)
+			return r.failed(v, err)
+		}
+		again := time.NewTimer(pause)
+		r.setRetry(v, err, pause)
+		tried()
+		select {
+		case <-again.C:
+		case <-r.stop:
+			again.Stop()
+			return r.unstarted(v, err)
+		}
+		r.set(v, control.Starting, nil)
+		s, err = r.newSession(v, o)
+	}
+}
+
+// stopping reports whether the mounts are to end.
+func (r *runner) stopping() bool {
+	select {
+	case <-r.stop:
+		return true
+	default:
+		return r.ctx.Err() != nil
+	}
+}
+
+// start mounts.
+func (r *runner) start(v *view, s *session.Session) error {
 	r.mu.Lock()
 	v.session = s
 	r.mu.Unlock()
@@ -321,20 +382,23 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 		case <-starting.Done():
 		}
 	}()
-	if err := s.Start(starting); err != nil {
-		r.starting.Done()
-		r.alive.Add(-1)
-		if starting.Err() != nil {
-			r.log.Info("stopped before it was mounted", "mount", s.Mount.Name, "error", err)
-			r.set(v, control.Ended, nil)
-			if !errors.Is(err, session.ErrInterrupted) {
-				return outcome{}
-			}
-			r.say("%s: %v", s.Mount.Name, session.ErrInterrupted)
-			return outcome{left: true}
-		}
-		return r.failed(v, err)
+	return s.Start(starting)
+}
+
+// unstarted is how a mount ends that was told to before it was there.
+func (r *runner) unstarted(v *view, err error) outcome {
+	r.alive.Add(-1)
+	r.log.Info("stopped before it was mounted", "mount", v.config.Name, "error", err)
+	r.set(v, control.Ended, nil)
+	if !errors.Is(err, session.ErrInterrupted) {
+		return outcome{}
 	}
+	r.say("%s: %v", v.config.Name, session.ErrInterrupted)
+	return outcome{left: true}
+}
+
+// announce tells everybody that a mount is there.
+func (r *runner) announce(v *view, s *session.Session) {
 	for _, notice := range s.Notices() {
 		r.say("%s: %s", s.Mount.Name, notice)
 	}
@@ -348,7 +412,15 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 	}
 	r.set(v, control.Mounted, nil)
 	r.mounted.Add(1)
-	r.starting.Done()
+}
+
+// mountedStatus says how many mounts there are, for a supervisor.
+func (r *runner) mountedStatus() string {
+	return fmt.Sprintf("STATUS=%d of %d mounts are mounted", r.mounted.Load(), len(r.views))
+}
+
+// hold waits until a mount is to end or has ended, and ends it.
+func (r *runner) hold(v *view, s *session.Session) outcome {
 	select {
 	case <-r.stop:
 	case <-s.Ended():
@@ -381,6 +453,23 @@ func (r *runner) failed(v *view, err error) outcome {
 	r.log.Error("cannot mount", "mount", v.config.Name, "error", err)
 	return outcome{failed: true}
 }
+
+// setRetry tells of a mount that could not be mounted and is tried again after a pause.
+func (r *runner) setRetry(v *view, err error, pause time.Duration) {
+	r.mu.Lock()
+	before := v.err
+	v.attempts++
+	v.again = time.Now().Add(pause)
+	attempts := v.attempts
+	r.mu.Unlock()
+	r.set(v, control.Failed, err)
+	if oneLine(err) != before { // one line for a cause, not one for each attempt
+		r.say("%s: %s: it is tried again until it is there", v.config.Name, oneLine(err))
+	}
+	r.log.Warn("cannot mount yet", "mount", v.config.Name, "error", err, "attempts", attempts, "again in", pause)
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func (r *runner) setEnding(s *session.Session, ending bool) {
 	r.mu.Lock()

@@ -35,6 +35,8 @@ Options:
                      %APPDATA%\hamflx\pocket, else in the current directory
     --import         take the files that are in the mounts' directories into the stores,
                      as far as they are not there; the directories stay as they are
+    --retry          try mounts that fail again, after 2 s and then at longer intervals
+                     of up to a minute, until pocket is stopped; pocket status tells
     -v, --verbose    log more (as POCKET_LOG=debug does); the log is pocket.log in
                      $XDG_DATA_HOME/hamflx/pocket/logs (~/.local/share/...), on Windows
                      %LOCALAPPDATA%\hamflx\pocket\logs
@@ -98,16 +100,18 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 	flags := pflag.NewFlagSet("pocket", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
-	file := flags.String("config", "", "")
-	verbose := flags.BoolP("verbose", "v", false, "")
-	imports := flags.Bool("import", false, "")
+	var o mountOptions
+	flags.StringVar(&o.config, "config", "", "")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "")
+	flags.BoolVar(&o.imports, "import", false, "")
+	flags.BoolVar(&o.retry, "retry", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		io.WriteString(stdout, usage)
 		return exitClean
 	case err != nil:
 		return wrong(stderr, "%s", term.Printable(err.Error()))
-	case flags.Changed("config") && *file == "":
+	case flags.Changed("config") && o.config == "":
 		return wrong(stderr, "--config needs the name of a file")
 	}
 	switch command := flags.Arg(0); {
@@ -119,7 +123,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 		if leaveConsole(args) {
 			return exitClean
 		}
-		return mountAll(*file, *verbose, *imports, stdin, stderr, env)
+		return mountAll(o, stdin, stderr, env)
 	case command == "version":
 		fmt.Fprintln(stdout, version())
 		return exitClean

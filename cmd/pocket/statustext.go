@@ -118,6 +118,9 @@ func (t *text) mount(s control.Status, m control.Mount) {
 	if m.Error != "" {
 		t.field("error", m.Error, bad)
 	}
+	if m.Retry != nil {
+		t.field("retry", fmt.Sprintf("in %s; it has failed %s", length(m.Retry.Sub(t.o.now)), count(m.Attempts, "time")), busy)
+	}
 	if m.Original != "" {
 		t.field("original", "what was there is in "+m.Original, plain)
 	}
@@ -264,9 +267,12 @@ func (t *text) ago(at time.Time) string {
 	return t.span(at) + " ago"
 }
 
-// span writes how long it is since a time: 5 s, 3 min, 2 h 5 min, 4 days.
-func (t *text) span(since time.Time) string {
-	d := max(0, t.o.now.Sub(since))
+// span writes how long it is since a time.
+func (t *text) span(since time.Time) string { return length(t.o.now.Sub(since)) }
+
+// length writes a duration: 5 s, 3 min, 2 h 5 min, 4 days.
+func length(d time.Duration) string {
+	d = max(0, d)
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))

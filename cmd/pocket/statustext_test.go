@@ -54,6 +54,8 @@ func goldenStatus() map[string][]control.Status {
 		Name: "keys", Path: "/home/me/.ssh", Mode: "buffered", State: control.Failed, Error: "/home/me/.ssh is not empty: choose another directory",
 		Store: control.Store{Name: "nas", Place: "/mnt/nas/pocket, below ssh/", State: control.Unknown},
 	}
+	retried := failed
+	retried.Error, retried.Attempts, retried.Retry = "WinFsp is not installed: winget install WinFsp.WinFsp (https://winfsp.dev)", 4, before(-14*time.Second)
 	ending := fine
 	ending.State, ending.Pending.Files, ending.Pending.Bytes = control.Ending, 1, 10
 	starting := failed
@@ -61,7 +63,7 @@ func goldenStatus() map[string][]control.Status {
 	return map[string][]control.Status{
 		"fine":    {{PID: 4711, Mounts: []control.Mount{fine}}},
 		"away":    {{PID: 4711, Mounts: []control.Mount{away}}},
-		"several": {{PID: 4711, Mounts: []control.Mount{fine, failed, starting}}, {PID: 4712, Mounts: []control.Mount{refused, ending}}},
+		"several": {{PID: 4711, Mounts: []control.Mount{fine, failed, retried, starting}}, {PID: 4712, Mounts: []control.Mount{refused, ending}}},
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/hamflx/pocket/cmd/pocket/internal/session"
@@ -154,7 +153,7 @@ func (i *installer) clearKilled() {
 		}
 		for _, m := range cfg.Mounts {
 			if err := fusehost.ClearDead(m.Path, log); err != nil {
-				i.say("%s: %s", m.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
+				i.say("%s: %s", m.Name, oneLine(err))
 			}
 			for _, r := range records {
 				if r.Mount == m.Path {

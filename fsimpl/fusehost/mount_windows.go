@@ -14,15 +14,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Check reports, in one line that tells what to install, why nothing can be mounted
-// on this machine. It changes nothing.
-func Check() error {
-	if !libraryLoads() {
-		return errors.New("WinFsp is not installed: winget install WinFsp.WinFsp (https://winfsp.dev)")
-	}
-	return nil
-}
-
 // mountPoint is a drive, or a directory that WinFsp makes and removes.
 type mountPoint struct {
 	path    string

@@ -51,6 +51,9 @@ type Mount struct {
 	Mode  string `json:"mode"` // as in the configuration
 	State State  `json:"state"`
 	Error string `json:"error,omitempty"` // why it failed, one line
+	// Retry is when a mount that has failed is tried again. There is none where it is not.
+	Retry    *time.Time `json:"retry,omitempty"`
+	Attempts int        `json:"attempts,omitempty"` // to mount it that have failed so far
 	// Original is where the directory is that was at Path, while it is moved aside.
 	Original string     `json:"original,omitempty"`
 	Mounted  *time.Time `json:"mounted,omitempty"` // since when

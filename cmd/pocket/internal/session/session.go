@@ -99,7 +99,8 @@ const openFilesWait = 3 * time.Second
 // anything. Errors are one line.
 //
 // Which state directory a mount gets depends, when several show the same place, on the order
-// in which New was called for them.
+// in which New was first called for them. A mount that could not be started is tried again by
+// another New, with the same Stores.
 func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
 	s := &Session{Mount: m, log: o.Log.With("mount", m.Name), dataDir: o.DataDir, options: o}
 	s.tell = func(format string, args ...any) {
@@ -114,7 +115,7 @@ func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
 		return nil, err
 	}
 	if m.Storage.Backend != config.BackendMemory {
-		if s.stateID, err = o.Stores.stateID(store, m.Prefix); err != nil {
+		if s.stateID, err = o.Stores.stateID(store, m.Name, m.Prefix); err != nil {
 			return nil, err
 		}
 	}

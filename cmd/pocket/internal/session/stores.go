@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -19,14 +20,14 @@ import (
 type Stores struct {
 	profiles creds.Store
 
-	mu   sync.Mutex
-	open map[string]objstore.Store // by the storage's name; guarded by mu
-	ids  map[string]int            // mounts by the place they show; guarded by mu
+	mu     sync.Mutex
+	open   map[string]objstore.Store // by the storage's name; guarded by mu
+	mounts map[string][]string       // names of the mounts that show a place, by its ID; guarded by mu
 }
 
 // NewStores returns Stores that find credential profiles in a directory.
 func NewStores(credentialsDir string) *Stores {
-	return &Stores{profiles: creds.Open(credentialsDir), open: make(map[string]objstore.Store), ids: make(map[string]int)}
+	return &Stores{profiles: creds.Open(credentialsDir), open: make(map[string]objstore.Store), mounts: make(map[string][]string)}
 }
 
 // Open returns the store of a storage. It reads no object: whether the bucket is there
@@ -57,8 +58,8 @@ func (s *Stores) Reconnect() {
 }
 
 // stateID names the state directory of a mount of a store's objects below a prefix. A
-// second mount of the same place gets another name.
-func (s *Stores) stateID(store objstore.Store, prefix string) (string, error) {
+// second mount of the same place gets another name; the same mount gets the same again.
+func (s *Stores) stateID(store objstore.Store, mount, prefix string) (string, error) {
 	place, ok := objstore.As[objstore.Identifier](store)
 	if !ok {
 		return "", errors.New("the storage cannot be told from others: it has no identity")
@@ -70,9 +71,13 @@ func (s *Stores) stateID(store objstore.Store, prefix string) (string, error) {
 	id := statedir.ID(place.Identity(), prefix)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ids[id]++
-	if n := s.ids[id]; n > 1 {
-		id += "-" + strconv.Itoa(n)
+	n := slices.Index(s.mounts[id], mount)
+	if n < 0 {
+		n = len(s.mounts[id])
+		s.mounts[id] = append(s.mounts[id], mount)
+	}
+	if n > 0 {
+		return id + "-" + strconv.Itoa(n+1), nil
 	}
 	return id, nil
 }
