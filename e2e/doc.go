@@ -16,6 +16,7 @@
 //	POCKET_E2E_BINARY  a pocket to test instead of building one
 //	POCKET_E2E_KEEP    keep the temporary directories
 //	POCKET_E2E_4GIB    also write and read a file of 4 GiB
-//	POCKET_E2E_WINE    wine64: test pocket.exe on Linux, with a stand-in for WinFsp beside
-//	                   the given binary (package standin, scripts/test-windows.sh)
+//	POCKET_E2E_WINE    wine64: test pocket.exe on Linux; beside the given binary are the other
+//	                   programs and a stand-in for WinFsp (package standin,
+//	                   scripts/test-windows.sh)
 package e2e

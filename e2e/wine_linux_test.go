@@ -165,7 +165,8 @@ func (m *machine) beside() *machine {
 	return &beside
 }
 
-// wineProgram is the program that a process of Wine was started with, or empty.
+// wineProgram is the program that a process of Wine was started with, from Linux or by another
+// one, or empty.
 func wineProgram(pid int) string {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
@@ -173,7 +174,7 @@ func wineProgram(pid int) string {
 	}
 	for arg := range bytes.SplitSeq(line, []byte{0}) {
 		if strings.HasSuffix(string(arg), ".exe") {
-			return string(arg)
+			return strings.ReplaceAll(strings.TrimPrefix(string(arg), "Z:"), `\`, "/")
 		}
 	}
 	return ""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and vets everything for Windows, and runs the tests of what has code of its own
-# there under Wine, and pocket.exe itself with a stand-in for WinFsp (e2e/standin).
+# there under Wine, and the programs themselves with a stand-in for WinFsp (e2e/standin).
 #
 #     scripts/test-windows.sh                 what CI runs, some two minutes
 #     scripts/test-windows.sh --all           the long ones as well
@@ -48,8 +48,9 @@ esac
 windows go test -overlay "$work/overlay.json" -exec "$PWD/scripts/wine/run.sh" "${packages[@]}"
 [ -n "$e2e" ] || exit 0
 
-# pocket.exe with the stand-in, driven by the tests of Linux, and by those that ask as WinFsp
-# would. With --all each test of e2e passes, or says why it means nothing here.
+# The programs with the stand-in, driven by the tests of Linux, by those that ask as WinFsp
+# would, and by pocket install and what goes with it. With --all each test of e2e passes, or
+# says why it means nothing here.
 #
 # The user's directories are those of the environment, as on Windows, not the prefix's.
 for name in APPDATA LOCALAPPDATA USERPROFILE; do
@@ -57,9 +58,10 @@ for name in APPDATA LOCALAPPDATA USERPROFILE; do
 done
 bin=$work/bin
 mkdir -p "$bin"
-windows go build -overlay "$work/overlay.json" -o "$bin/" ./cmd/pocket
+windows go build -overlay "$work/overlay.json" -o "$bin/" ./cmd/...
 x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -shared -static-libgcc -o "$bin/winfsp-x64.dll" e2e/standin/dll/winfsp.c -lws2_32
 x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -static-libgcc -o "$bin/endsession.exe" e2e/standin/endsession/endsession.c -luser32
+x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -o "$bin/unprotect.exe" scripts/wine/unprotect.c -lcrypt32
 cases=(
 	OnWindows TestHandlesKeepTheirOldPath TestDeletedFilesGoOnForTheirHandles
 	TestFilesAreThereAfterRestart TestMemoryStoreForgets TestSyncModeClosesIntoBucket
