@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hamflx/pocket/objstore/storetest/s3test"
 	"golang.org/x/sys/unix"
 )
 
@@ -156,6 +158,66 @@ func TestImportOfWhatCannotBe(t *testing.T) {
 	p.expectEnd(exitError)
 	if got := dirNames(t, m.home("files")); len(got) != 4 {
 		t.Errorf("the original has %v", got)
+	}
+}
+
+// What does not fit on this machine ends the import in one line, and the exit code says so; the original
+// stays as it is, and the next start goes on.
+func TestImportThatDoesNotFit(t *testing.T) {
+	needMounts(t)
+	needRoot(t)
+	for _, c := range []struct {
+		name  string
+		disk  int64 // bytes
+		files int   // of a megabyte
+		say   string
+	}{
+		{"on the disk", 48 << 20, 40, "no space left on"},
+		{"into the cache", 256 << 20, 70, "cache is full"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m, b := newMachine(t), newBucket(t)
+			mountTmpfs(t, dataHome(m.root), c.disk)
+			ballast := filepath.Join(dataHome(m.root), "ballast")
+			must(t, os.WriteFile(ballast, make([]byte, c.disk/3), 0o600))
+			for i := range c.files {
+				writeFile(t, m.home("files", fmt.Sprint("file ", i)), string(payload(uint64(i), 1<<20)))
+			}
+			want := readTree(t, m.home("files"))
+			m.configure(b.storage("store", `cache_size = "64MiB"`), mountTable("files", "store", "import = true"))
+			b.SetFault(s3test.OnKey("data/", s3test.Answer(503, "SlowDown")))
+			for range 2 { // the second time goes no further
+				p := m.restart()
+				p.waitSaid("not everything in "+m.home("files")+" is taken in: ", c.say, ": the next start goes on")
+				if n := strings.Count(p.said(), "taken in"); n != 1 {
+					t.Errorf("it says that %d times:\n%s", n, indent(p.said()))
+				}
+				for _, name := range dirNames(t, p.at("files")) {
+					if got := readFile(t, p.at("files", name)); got != readFile(t, m.home("files"+originalSuffix, name)) {
+						t.Errorf("of %s there are %d bytes", name, len(got))
+					}
+				}
+				p.interrupt()
+				p.waitSaid("left to upload")
+				p.interrupt()
+				if code := p.wait(); code != exitError && code != exitLeft {
+					t.Errorf("it ends with code %d", code)
+				}
+				m.isBack(want)
+			}
+
+			must(t, os.Remove(ballast))
+			b.SetFault(nil)
+			p := m.restart()
+			p.waitSaid("took in ")
+			sameTree(t, want, readTree(t, p.at("files")))
+			p.stop()
+			m.isBack(want)
+			p = newMachine(t).up(b.storage("store"), mountTable("files", "store"))
+			sameTree(t, want, readTree(t, p.at("files")))
+			p.stop()
+		})
 	}
 }
 

@@ -81,6 +81,10 @@ const blockSize = 1 << 20
 // that is copied to.
 var errSource = errors.New("cannot be read")
 
+// errLeft is in the error of a file of which a part is left in the file system that is copied to:
+// the log goes on saying that it was begun.
+var errLeft = errors.New("a part of it is left")
+
 // Open begins an intake of from, or goes on with one that was interrupted. Whether the store is
 // empty decides whether the root gets the directory's mode and times.
 func Open(o Options, from string, empty bool) (*Intake, error) {
@@ -200,7 +204,7 @@ func (in *Intake) entry(ctx context.Context, into fsimpl.Node, path, name, rel s
 			in.o.Tell("%s is not taken in: it is neither a file, a directory nor a symbolic link", path)
 		}
 	}
-	if err != nil && !there {
+	if err != nil && !there && !errors.Is(err, errLeft) {
 		err = errors.Join(err, in.log.undo(rel))
 	}
 	if err != nil {
@@ -359,14 +363,22 @@ func (in *Intake) file(ctx context.Context, into fsimpl.Node, path, name, rel st
 	if err == nil {
 		err = in.o.FS.SetTimes(at.Node, nil, &mtime) // what the commit will write
 	}
-	if err != nil && !there {
-		// Half a file is none.
+	// Half a file is none. What is removed before the release is not committed by it, which
+	// may fail itself: all that was written can turn out to have no room only then.
+	remove := func() {
+		if there {
+			return
+		}
 		if _, removed := in.o.FS.Unlink(into, name); removed != nil && fsimpl.KindOf(removed) != fsimpl.NotExist {
-			err = errors.Join(err, removed)
+			err = fmt.Errorf("%w; %w: %w", err, errLeft, removed)
 		}
 	}
-	if released := f.Release(); err == nil {
+	if err != nil {
+		remove()
+	}
+	if released := f.Release(); err == nil && released != nil {
 		err = released
+		remove()
 	}
 	if err != nil {
 		return err
