@@ -22,7 +22,8 @@
 // cgofuse finds fuse_main_real by dlsym. The linker's --wrap=dlsym (see
 // libfuse_linux.go) leads the calls of dlsym in this program here, and no others;
 // pocket_fuse_main then does by libfuse's public interface what fuse_main_real does,
-// with the flags set and with a channel of our own, through which requests pass.
+// with the flags set, with a channel of our own, through which requests pass, and with
+// threads of our own (serve_linux.c).
 
 #define FUSE_USE_VERSION 28
 #define _FILE_OFFSET_BITS 64
@@ -39,6 +40,7 @@
 #include <unistd.h>
 
 #include "libfuse_linux.h"
+#include "serve_linux.h"
 #include "_cgo_export.h"
 
 // The request that this thread is serving: libfuse handles a request on the thread
@@ -57,7 +59,7 @@ static struct
 	int (*session_exited)(struct fuse_session *);
 	struct fuse *(*new)(struct fuse_chan *, struct fuse_args *,
 		const struct fuse_operations *, size_t, void *);
-	int (*loop_mt)(struct fuse *);
+	void (*session_process)(struct fuse_session *, const char *, size_t, struct fuse_chan *);
 	void (*destroy)(struct fuse *);
 } lib;
 
@@ -159,7 +161,10 @@ static int pocket_fuse_main(int argc, char *argv[], const struct fuse_operations
 		lib.chan_destroy(channel);
 		return 1;
 	}
-	res = lib.loop_mt(fuse);
+	struct pocket_served served = { .channel = channel, .session = lib.chan_session(channel), .fd = fd,
+		.bufsize = device_bufsize, .receive = device_receive, .process = lib.session_process,
+		.exit = lib.session_exit, .exited = lib.session_exited };
+	res = pocket_serve(&served);
 	lib.chan_destroy(channel);
 	lib.destroy(fuse);
 	return res == 0 ? 0 : 1;
@@ -191,7 +196,7 @@ void *__wrap_dlsym(void *handle, const char *name)
 	*(void **)&lib.session_exit = find(handle, "fuse_session_exit", "FUSE_2.4");
 	*(void **)&lib.session_exited = find(handle, "fuse_session_exited", "FUSE_2.4");
 	*(void **)&lib.new = find(handle, "fuse_new", "FUSE_2.6");
-	*(void **)&lib.loop_mt = find(handle, "fuse_loop_mt", "FUSE_2.2");
+	*(void **)&lib.session_process = find(handle, "fuse_session_process", "FUSE_2.4");
 	*(void **)&lib.destroy = find(handle, "fuse_destroy", "FUSE_2.2");
 	for (size_t i = 0; i < sizeof lib / sizeof(void *); i++)
 		if (((void **)&lib)[i] == NULL)
