@@ -8,6 +8,7 @@ import (
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
 	"github.com/hamflx/pocket/fsimpl/staging"
+	"github.com/hamflx/pocket/internal/pagebuf"
 	"github.com/hamflx/pocket/loroindex"
 )
 
@@ -171,6 +172,41 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		}
 		i.mu.RUnlock() // a commit moved bytes meanwhile; their objects are all here now
 	}
+}
+
+// InMemory returns the bytes that ReadAt would fill a buffer of n bytes with, where they are in
+// memory anyway and no copy is needed; the caller holds body and releases it. Else body is nil and
+// ReadAt is the way. It waits for nothing.
+func (f *File) InMemory(n int, off int64) (body *pagebuf.Buffer, bytes []byte) {
+	// The first read has more to do.
+	if f.flags&OpenRead == 0 || !f.wasRead.Load() || !f.inode.mu.TryRLock() {
+		return nil, nil
+	}
+	i := f.inode
+	defer i.mu.RUnlock()
+	if !i.loaded || off < 0 || !i.staged.Empty() {
+		return nil, nil
+	}
+	end := min(off+int64(n), i.length())
+	at, start := i.search.Find(off)
+	if off >= end || at >= len(i.extents) {
+		return nil, nil
+	}
+	e := i.extents[at]
+	from := e.Offset + off - start
+	to := from + end - off
+	if e.IsHole() || end > start+e.Length {
+		return nil, nil
+	}
+	if body = i.fs.fetch.InMemory(e.Object, to); body == nil {
+		return nil, nil
+	}
+	if to > int64(body.Len()) { // ReadAt says what is wrong
+		body.Release()
+		return nil, nil
+	}
+	f.ahead.advance(f, staging.Range{From: off, To: end})
+	return body, body.Bytes()[from:to]
 }
 
 // fill reads the parts of p from the cache or the store, those of several objects

@@ -427,3 +427,60 @@ func TestSmallFileIsWrittenInPartWhileTheRestOfItCannotBeRead(t *testing.T) {
 	})
 	require.Equal(t, body, reader(t, store, chunk).get("small"))
 }
+
+func TestBytesInMemoryAreThoseOfReadAtOrNone(t *testing.T) {
+	const chunk, size = 128 << 10, 5*(128<<10) + 77
+	body := randomBytes(rand.New(rand.NewPCG(1, 9)), size)
+	store := written(t, chunk, func(m *machine) {
+		m.put("large", body)
+		f := m.create(fsimpl.Root, "sparse")
+		require.NoError(t, f.Truncate(4*chunk))
+		_, err := f.WriteAt(body[:chunk], 0)
+		require.NoError(t, err)
+		m.close(f)
+	})
+	m := reader(t, store, chunk)
+	f := m.open("large")
+	p := make([]byte, 4096)
+	held, _ := f.InMemory(len(p), 0)
+	require.Nil(t, held, "nothing was read yet")
+	_, err := f.ReadAt(p, 0)
+	require.NoError(t, err)
+	found := 0
+	for _, at := range []struct{ off, n, want int64 }{
+		{0, 4096, 4096}, {1, 128<<10 - 1, 128<<10 - 1}, {chunk - 100, 100, 100}, {chunk, 1, 1},
+		{5 * chunk, 4096, 77}, {size - 1, 4096, 1}, {chunk - 1, 2, 0}, {size, 1, 0}, {size + chunk, 1, 0}, {-1, 10, 0}, {0, 0, 0},
+	} {
+		p := make([]byte, max(at.n, 1))
+		if at.want > 0 { // have it fetched
+			n, err := f.ReadAt(p[:at.n], at.off)
+			require.NoError(t, err)
+			require.EqualValues(t, at.want, n)
+		}
+		held, got := f.InMemory(int(at.n), at.off)
+		if held == nil {
+			require.Zero(t, at.want, "byte %d: it was read just now", at.off)
+			continue
+		}
+		found++
+		require.Equal(t, body[at.off:at.off+at.want], got)
+		held.Release()
+	}
+	require.Equal(t, 6, found)
+
+	w, err := m.Open(f.Node(), fsimpl.OpenRead|fsimpl.OpenWrite)
+	require.NoError(t, err)
+	_, err = w.WriteAt([]byte("new"), 10)
+	require.NoError(t, err)
+	held, _ = f.InMemory(100, 0)
+	require.Nil(t, held, "it is not what was written")
+	require.NoError(t, w.Release())
+	require.NoError(t, f.Release())
+
+	f = m.open("sparse")
+	_, err = f.ReadAt(p, 0)
+	require.NoError(t, err)
+	held, _ = f.InMemory(100, 2*chunk)
+	require.Nil(t, held, "a hole is in no object")
+	require.NoError(t, f.Release())
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/pagebuf"
 	"github.com/hamflx/pocket/loroindex"
 )
 
@@ -423,6 +424,9 @@ func (f *fake) create(parent fsimpl.Node, name string, mode uint32, owner fsimpl
 
 func (o *fakeFile) Node() fsimpl.Node          { return o.x.attr.Node }
 func (o *fakeFile) Stat() (fsimpl.Attr, error) { return o.f.Stat(o.x.attr.Node) }
+
+// InMemory has no bytes that need no copy.
+func (o *fakeFile) InMemory(int, int64) (*pagebuf.Buffer, []byte) { return nil, nil }
 
 func (o *fakeFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.f.lock("read", o.x.name); err != nil {

@@ -1,6 +1,9 @@
 package fusehost
 
-import "github.com/hamflx/pocket/fsimpl"
+import (
+	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/pagebuf"
+)
 
 // fileSystem is what the callbacks ask of a file system; tests have one in memory.
 // The methods are those of *fsimpl.FS.
@@ -42,6 +45,7 @@ type openFile interface {
 	Node() fsimpl.Node
 	Stat() (fsimpl.Attr, error)
 	ReadAt(p []byte, off int64) (int, error)
+	InMemory(n int, off int64) (*pagebuf.Buffer, []byte)
 	WriteAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
 	Flush() error

@@ -1,6 +1,6 @@
 // Between cgofuse and libfuse 2.
 //
-// cgofuse gives its callbacks to libfuse's fuse_main_real, and that leaves four
+// cgofuse gives its callbacks to libfuse's fuse_main_real, and that leaves five
 // things that a file system of ours cannot live with:
 //
 //   - The operations carry no flags. Without flag_utime_omit_ok libfuse drops a
@@ -15,6 +15,8 @@
 //     .fuse_hiddenNNN. The two look the same to a callback, but the second must not
 //     take the old file away before the new one is there: a crash in between would lose
 //     a file that was being replaced. The request itself tells them apart.
+//   - A read is copied twice on its way, into memory of libfuse's and from there. Where its
+//     bytes are in memory it is answered before libfuse has it.
 //   - With O_APPEND the file system has to append, except when the kernel writes a
 //     mapped page back through a handle that happens to be an appending one. Again
 //     only the request tells.
@@ -34,6 +36,7 @@
 #include <fuse.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -63,6 +66,23 @@ static struct
 	void (*destroy)(struct fuse *);
 } lib;
 
+// answer_read answers a request of n bytes if it is a read whose bytes are in memory, and
+// tells whether it did.
+static int answer_read(int fd, const char *buf, ssize_t n)
+{
+	const struct fuse_in_header *in = (const void *)buf;
+	const struct fuse_read_in *in_read = (const void *)(in + 1);
+	int answered, cancel;
+
+	if (n < (ssize_t)(sizeof *in + sizeof *in_read) || in->opcode != FUSE_READ)
+		return 0;
+	// libfuse cancels threads that wait for requests: not in Go.
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	answered = pocketRead(fd, in->unique, in_read->fh, in_read->offset, in_read->size);
+	pthread_setcancelstate(cancel, NULL);
+	return answered;
+}
+
 static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
 {
 	struct fuse_session *session = lib.chan_session(*channel);
@@ -72,7 +92,8 @@ static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
 
 	do
 		n = read(fd, buf, size);
-	while (n == -1 && errno == ENOENT); // the request was interrupted before we got it
+	while (n == -1 ? errno == ENOENT // the request was interrupted before we got it
+		: !lib.session_exited(session) && answer_read(fd, buf, n));
 	err = errno;
 	if (lib.session_exited(session))
 		return 0;
