@@ -36,7 +36,6 @@
 #include <fuse.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -66,21 +65,15 @@ static struct
 	void (*destroy)(struct fuse *);
 } lib;
 
-// answer_read answers a request of n bytes if it is a read whose bytes are in memory, and
-// tells whether it did.
-static int answer_read(int fd, const char *buf, ssize_t n)
+// process answers a request of n bytes.
+static void process(struct fuse_session *session, const char *buf, size_t n, struct fuse_chan *channel)
 {
 	const struct fuse_in_header *in = (const void *)buf;
 	const struct fuse_read_in *in_read = (const void *)(in + 1);
-	int answered, cancel;
 
-	if (n < (ssize_t)(sizeof *in + sizeof *in_read) || in->opcode != FUSE_READ)
-		return 0;
-	// libfuse cancels threads that wait for requests: not in Go.
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	answered = pocketRead(fd, in->unique, in_read->fh, in_read->offset, in_read->size);
-	pthread_setcancelstate(cancel, NULL);
-	return answered;
+	if (in->opcode != FUSE_READ || n < sizeof *in + sizeof *in_read ||
+		!pocketRead(lib.chan_fd(channel), in->unique, in_read->fh, in_read->offset, in_read->size))
+		lib.session_process(session, buf, n, channel);
 }
 
 static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
@@ -92,8 +85,7 @@ static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
 
 	do
 		n = read(fd, buf, size);
-	while (n == -1 ? errno == ENOENT // the request was interrupted before we got it
-		: !lib.session_exited(session) && answer_read(fd, buf, n));
+	while (n == -1 && errno == ENOENT); // the request was interrupted before we got it
 	err = errno;
 	if (lib.session_exited(session))
 		return 0;
@@ -183,7 +175,7 @@ static int pocket_fuse_main(int argc, char *argv[], const struct fuse_operations
 		return 1;
 	}
 	struct pocket_served served = { .channel = channel, .session = lib.chan_session(channel), .fd = fd,
-		.bufsize = device_bufsize, .receive = device_receive, .process = lib.session_process,
+		.bufsize = device_bufsize, .receive = device_receive, .process = process,
 		.exit = lib.session_exit, .exited = lib.session_exited };
 	res = pocket_serve(&served);
 	lib.chan_destroy(channel);

@@ -2,6 +2,7 @@ package fusehost
 
 import (
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
 // linkFile is a symbolic link that is shown as a file: WinFsp asks once, at the mount, whether there
@@ -41,6 +42,9 @@ func (l linkFile) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return copy(p, target[off:]), nil
 }
+
+// InMemory has no bytes that need no copy.
+func (l linkFile) InMemory(int, int64) (*pagebuf.Buffer, []byte) { return nil, nil }
 
 func (l linkFile) WriteAt([]byte, int64) (int, error) { return 0, l.refuse("write") }
 func (l linkFile) Truncate(int64) error               { return l.refuse("truncate") }
