@@ -30,6 +30,7 @@ func (m *machine) startHidden(env string, args ...string) *process {
 // supervise is the end of systemd that a service tells how it does. told returns what it says next.
 func (m *machine) supervise() (env string, told func() string) {
 	m.t.Helper()
+	skipOnWindows(m.t, "nothing there speaks sd_notify")
 	socket := filepath.Join(m.root, "notify")
 	supervisor, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	must(m.t, err)
@@ -50,7 +51,6 @@ func (m *machine) supervise() (env string, told func() string) {
 // its log has what nobody was there to see.
 func TestServiceWithoutTerminal(t *testing.T) {
 	needMounts(t)
-	skipOnWindows(t, "nothing on Windows speaks sd_notify")
 	m := newMachine(t)
 	m.configure(mountTable("files", "memory"))
 	env, told := m.supervise()

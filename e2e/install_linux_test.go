@@ -28,11 +28,17 @@ type installing struct {
 
 func newInstalling(t *testing.T) *installing {
 	t.Helper()
-	skipOnWindows(t, "systemd's, where Windows has a value in the registry")
 	m := newMachine(t)
 	i := &installing{machine: m}
 	t.Cleanup(func() { killBelow(m.root) })
 	return i
+}
+
+// newInstallingOnLinux is newInstalling for what Windows does in another way.
+func newInstallingOnLinux(t *testing.T) *installing {
+	t.Helper()
+	skipOnWindows(t, "systemd's, where Windows has a value in the registry")
+	return newInstalling(t)
 }
 
 // program is where pocket is installed.
@@ -194,10 +200,10 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	}
 }
 
-// newInstallingWithoutSystemd is newInstalling for what would change what a systemd starts.
+// newInstallingWithoutSystemd is newInstallingOnLinux for what would change what a systemd starts.
 func newInstallingWithoutSystemd(t *testing.T) *installing {
 	t.Helper()
-	i := newInstalling(t)
+	i := newInstallingOnLinux(t)
 	cmd := exec.Command("systemctl", "--user", "show-environment")
 	cmd.Env = i.env
 	if cmd.Run() == nil {
@@ -260,7 +266,7 @@ func TestUninstallWithoutTheStore(t *testing.T) {
 
 // What cannot work is not installed.
 func TestInstallRefusesAConfigurationWithMistakes(t *testing.T) {
-	i := newInstalling(t)
+	i := newInstallingOnLinux(t)
 	said := i.run(2, program, "install")
 	if !strings.Contains(said, "no configuration file") || !strings.HasSuffix(said, "pocket: nothing was installed\n") {
 		t.Errorf("said %q", said)
@@ -317,7 +323,7 @@ esac
 func TestInstallWithSystemd(t *testing.T) {
 	needMounts(t)
 	t.Parallel()
-	i := newInstalling(t)
+	i := newInstallingOnLinux(t)
 	stubs := i.path("stubs")
 	writeFile(t, filepath.Join(stubs, "systemctl"), systemctl)
 	if err := os.Chmod(filepath.Join(stubs, "systemctl"), 0o755); err != nil {

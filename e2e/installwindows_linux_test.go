@@ -118,7 +118,8 @@ func TestInstallOnWindows(t *testing.T) {
 		s.Running[0].Config != native(i.configFile()) || s.Running[0].Mounts[0].State != control.Mounted {
 		t.Errorf("status --json: %v\n%s", err, i.out)
 	}
-	mounted(t, native(i.home("files")))
+	_, err := mounted(native(i.home("files")))
+	must(t, err)
 	writeFile(t, i.home("files", "file"), "before the upgrade")
 	i.run(0, pocket, "wait")
 	if got, _ := b.Object(dataKey("here/", "before the upgrade")); got == nil {
@@ -133,7 +134,8 @@ func TestInstallOnWindows(t *testing.T) {
 	i.says("stopped    pid "+strconv.Itoa(first), "installed  "+installed, "mounted    files at "+native(i.home("files")))
 	second := i.pid()
 	sameContent(t, i.data("bin", "pocket.exe"), pocket)
-	mounted(t, native(i.home("files")))
+	_, err = mounted(native(i.home("files")))
+	must(t, err)
 	if got := readFile(t, i.home("files", "file")); got != "before the upgrade" {
 		t.Errorf("the file is %q", got)
 	}

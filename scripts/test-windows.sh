@@ -48,9 +48,8 @@ esac
 windows go test -overlay "$work/overlay.json" -exec "$PWD/scripts/wine/run.sh" "${packages[@]}"
 [ -n "$e2e" ] || exit 0
 
-# The programs with the stand-in, driven by the tests of Linux, by those that ask as WinFsp
-# would, and by pocket install and what goes with it. With --all each test of e2e passes, or
-# says why it means nothing here.
+# The programs with the stand-in, driven by the tests of Linux, and by those that ask as WinFsp
+# would or install pocket. With --all each test of e2e passes, or says why it means nothing here.
 #
 # The user's directories are those of the environment, as on Windows, not the prefix's.
 for name in APPDATA LOCALAPPDATA USERPROFILE; do
@@ -61,7 +60,7 @@ mkdir -p "$bin"
 windows go build -overlay "$work/overlay.json" -o "$bin/" ./cmd/...
 x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -shared -static-libgcc -o "$bin/winfsp-x64.dll" e2e/standin/dll/winfsp.c -lws2_32
 x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -static-libgcc -o "$bin/endsession.exe" e2e/standin/endsession/endsession.c -luser32
-x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -o "$bin/unprotect.exe" scripts/wine/unprotect.c -lcrypt32
+x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -Werror -static-libgcc -o "$bin/unprotect.exe" scripts/wine/unprotect.c -lcrypt32
 cases=(
 	OnWindows TestHandlesKeepTheirOldPath TestDeletedFilesGoOnForTheirHandles
 	TestFilesAreThereAfterRestart TestMemoryStoreForgets TestSyncModeClosesIntoBucket

@@ -156,7 +156,7 @@ type runner struct {
 
 	starting sync.WaitGroup // mounts that are neither mounted nor have failed yet
 	mounted  atomic.Int64   // mounts that were mounted
-	alive    atomic.Int64   // mounts that are starting or mounted
+	alive    atomic.Int64   // mounts that are starting, tried again or mounted
 
 	mu     sync.Mutex
 	ending map[*session.Session]bool // sessions that upload what is left; guarded by mu
@@ -341,7 +341,6 @@ func (r *runner) keep(v *view, s *session.Session, err error, o session.Options)
 			return r.unstarted(v, err)
 		}
 		if !r.retry {
-			r.alive.Add(-1)
 			return r.failed(v, err)
 		}
 		again := time.NewTimer(pause)
@@ -448,6 +447,7 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 
 // failed reports a mount that could not be mounted.
 func (r *runner) failed(v *view, err error) outcome {
+	r.alive.Add(-1)
 	r.set(v, control.Failed, err)
 	r.sayOf(v.config, err)
 	r.log.Error("cannot mount", "mount", v.config.Name, "error", err)
