@@ -70,6 +70,10 @@ func (u *unseen) knows(id loro.ID) bool {
 	return !ok || id.Counter < from
 }
 
+// aloneMost bounds the changes of one peer that are gone back to find others that depend on
+// the same: a session may have any number of them.
+const aloneMost = 32
+
 // unseen returns what the writer of op did not know. It is the same for all operations
 // of a change, and for changes that depend on the same or follow such a one without
 // another peer's in between.
@@ -82,7 +86,7 @@ func (c *causality) unseen(op loro.ID) *unseen {
 	found := c.changes[change.ID]
 	for found == nil {
 		passed = append(passed, change.ID)
-		if len(change.Deps) == 1 && change.Deps[0].Peer == op.Peer {
+		if len(change.Deps) == 1 && change.Deps[0].Peer == op.Peer && len(passed) < aloneMost {
 			if before, err := c.doc.ChangeOf(change.Deps[0]); err == nil {
 				change, found = before, c.changes[before.ID]
 				continue

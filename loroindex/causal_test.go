@@ -88,6 +88,28 @@ func TestManyWhoKnewMoreAndMoreAreMerged(t *testing.T) {
 	require.Equal(t, "base", changes.Lost[0].Winner)
 }
 
+// What a long session did is not read again for each of its changes that arrive.
+func TestLongSessionIsNotGoneBackThrough(t *testing.T) {
+	xs := devices(t, func(x *Index) { mk(t, x, "f") }, "anna", "berta")
+	a, b := xs[0], xs[1]
+	for i := range 20 * aloneMost {
+		setContent(t, a, "f", fmt.Sprint(i))
+	}
+	pass(t, a, b)
+	setContent(t, b, "f", "berta")
+	setContent(t, a, "f", "anna")
+	pass(t, a, b)
+	c := newCausality(b.doc)
+	heads := b.doc.Frontiers()
+	require.Len(t, heads, 2)
+	require.False(t, c.knows(heads[0], heads[1]))
+	require.False(t, c.knows(heads[1], heads[0]))
+	require.LessOrEqual(t, len(c.changes), 2*aloneMost)
+	for _, u := range c.deps {
+		require.LessOrEqual(t, len(u.ranges()), 2)
+	}
+}
+
 func BenchmarkManyWhoWroteAtOnce(b *testing.B) {
 	for _, c := range []struct {
 		name string
