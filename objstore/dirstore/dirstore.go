@@ -28,6 +28,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -67,7 +68,8 @@ func Open(path string, create bool) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder store %q: %w: %v", path, objstore.ErrFailed, err)
 	}
-	s := &Store{dir: dir, name: "folder " + strconv.Quote(dir)}
+	// Windows' backslashes once, so that the path can be pasted.
+	s := &Store{dir: dir, name: "folder " + strings.ReplaceAll(strconv.Quote(dir), `\\`, `\`)}
 	if create {
 		err := os.Mkdir(dir, 0o700)
 		if err == nil {
