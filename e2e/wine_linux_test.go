@@ -75,6 +75,7 @@ func mounted(path string) (dir string, err error) {
 // waitVanished waits until a mount is gone whose pocket.exe is.
 func waitVanished(dir string) {
 	if v, ok := volumes.Load(dir); ok {
+		v.(*standin.Volume).Abandon()
 		v.(*standin.Volume).Wait()
 	}
 }

@@ -340,9 +340,12 @@ func (v *Volume) End() {
 	v.ended.Do(func() { go v.closeCalls() })
 }
 
+// Abandon ends the volume of a program that is known to be gone: Wine 8's server may keep
+// those connections of a killed process open on which a read was under way.
+func (v *Volume) Abandon() { v.control.Close() }
+
 // over notes that the control connection has ended. A program that is gone answers no call
-// any more; but Wine 8's server keeps a connection of a killed process open on which a read
-// was under way.
+// any more.
 func (v *Volume) over() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
