@@ -2,7 +2,7 @@
 # Builds and vets everything for Windows, and runs the tests of what has code of its own
 # there under Wine, and the programs themselves with a stand-in for WinFsp (e2e/standin).
 #
-#     scripts/test-windows.sh                 what CI runs, some two minutes
+#     scripts/test-windows.sh                 what CI runs, two to three minutes
 #     scripts/test-windows.sh --all           the long ones as well
 #     scripts/test-windows.sh ./internal/...  these packages alone
 set -euo pipefail
@@ -67,7 +67,7 @@ cases=(
 	TestMistakes TestHelpAndVersion TestConfigurationIsFound TestSecondPocketIsRefused
 	TestStateThatCannotBeUsed TestDamagedJournalIsSetAside TestDamagedObjectIsAnError
 	TestMountPointThatExists TestOriginalAfterKill TestRestoreWhileItRuns TestImportIntoAStoreWithFiles
-	TestFsyncSurvivesKill TestStopWhileStoreIsAway TestWaysToStop TestUnmountFromOutside
+	TestFsyncSurvivesKill TestWaysToStop TestUnmountFromOutside
 	TestWaitCommitsOpenFiles TestStatusOfSeveralProcesses TestKilledTestRunIsCleanedUp
 )
 only=(-run "$(IFS='|'; echo "${cases[*]}")")
