@@ -259,7 +259,9 @@ func TestPutWritesAgainWhatOthersRemoved(t *testing.T) {
 		c := open(t, t.TempDir(), 0)
 		id, body := chunk(size, size)
 		require.NoError(t, c.Put(id, body, true))
-		requireChunk(t, c, id, body)
+		if runtime.GOOS != "windows" { // nobody removes there what a reader left open
+			requireChunk(t, c, id, body)
+		}
 		require.NoError(t, os.RemoveAll(c.names.shards[id[0]]))
 		require.NoError(t, c.Put(id, body, true))
 		c = reopen(t, c, id)
