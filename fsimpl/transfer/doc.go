@@ -35,6 +35,7 @@ type Cache interface {
 	Has(id objectid.ID) bool
 	Pin(id objectid.ID) error
 	Unpin(id objectid.ID)
+	Stored(id objectid.ID)
 }
 
 // Journal is where the queue's work survives the process; journal.Journal has it.

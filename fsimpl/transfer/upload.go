@@ -194,6 +194,9 @@ func (e *lostError) Unwrap() error { return e.error }
 func (q *Queue) finish(o *object, err error) {
 	var lost *lostError
 	settled := err == nil || errors.As(err, &lost)
+	if err == nil {
+		q.opts.Cache.Stored(o.id)
+	}
 	if settled {
 		q.opts.Cache.Unpin(o.id)
 	}

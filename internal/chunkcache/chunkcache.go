@@ -105,7 +105,7 @@ type Cache struct {
 	// only one at a time does that. The channel, made by the first who waits,
 	// is closed when it is done.
 	busy map[objectid.ID]chan struct{}
-	// dirty holds the pinned chunks that are not known to be durable.
+	// dirty holds the pinned chunks that are not known to be durable, here or in the store.
 	dirty map[objectid.ID]struct{}
 	hot   lru[hotChunk] // bytes of verified chunks, never changed
 	files lru[*handle]  // open files of verified chunks

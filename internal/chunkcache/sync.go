@@ -20,8 +20,8 @@ const syncTogether = 32
 const syncWorkers = 8
 
 // SyncDirty returns when every chunk that was pinned before the call, and its
-// name in the directory, survives a power loss. Chunks that are not pinned are
-// left out: they can be fetched again. The journal calls it before it makes the
+// name in the directory, survives a power loss. Chunks that are not pinned, or of which the
+// store was said to have them, are left out: they can be fetched again. The journal calls it before it makes the
 // entries durable that name them (journal.Options.BeforeSync). Chunks whose sync
 // fails stay dirty, but for those whose file is gone.
 func (c *Cache) SyncDirty() error {
@@ -34,6 +34,14 @@ func (c *Cache) SyncDirty() error {
 	}
 	c.mu.Unlock()
 	return c.sync(taken)
+}
+
+// Stored says that the store has a chunk: SyncDirty leaves it out from now on, since it can be
+// fetched again. It does nothing for a chunk that is not pinned.
+func (c *Cache) Stored(id objectid.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.dirty, id)
 }
 
 // Sync is SyncDirty for the given chunks, pinned or not. ErrNotExist when the

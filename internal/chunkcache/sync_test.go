@@ -42,6 +42,16 @@ func TestSyncDirtyRemembersWhatIsDurable(t *testing.T) {
 	}
 }
 
+func TestWhatTheStoreHasIsNotSynced(t *testing.T) {
+	c := open(t, t.TempDir(), 0)
+	stored, body := chunk(1, 1<<20)
+	require.NoError(t, c.Put(stored, body, true))
+	c.Stored(stored)
+	require.NoError(t, os.Remove(c.names.file(stored)), "no sync looks for it")
+	require.NoError(t, c.SyncDirty())
+	require.ErrorIs(t, c.Sync(stored), os.ErrNotExist, "unless it is asked for")
+}
+
 func TestSyncOfAMissingFileFailsOnce(t *testing.T) {
 	c := open(t, t.TempDir(), 0)
 	lost, body := chunk(1, 1000)
