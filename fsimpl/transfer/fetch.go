@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -402,11 +403,11 @@ func (f *Fetcher) get(id objectid.ID, most int64) (*pagebuf.Buffer, error) {
 		call := f.outage.ask(key)
 		body, got, err := f.receive(key, most)
 		f.outage.leave(call)
-		if err == nil && f.ctx.Err() != nil {
-			body.Release()
-		}
-		if f.ctx.Err() != nil {
-			return nil, f.ctx.Err()
+		if cause := f.ctx.Err(); cause != nil {
+			if err == nil {
+				body.Release()
+			}
+			return nil, cause
 		}
 		if objstore.Retryable(err) {
 			if f.outage.missed(call, err) {
@@ -455,12 +456,22 @@ func (f *Fetcher) receive(key string, most int64) (*pagebuf.Buffer, objectid.ID,
 	})
 	switch {
 	case err == nil && room == nil: // the store did not know the size before
-		room = pagebuf.Of(body)
-	case err != nil && room != nil:
+		return pagebuf.Of(body), sum, nil
+	case err == nil && holdsAll(room, body):
+		return room, sum, nil
+	case err == nil: // nor did it in a further attempt
+		body = bytes.Clone(body)
+	}
+	if room != nil {
 		room.Release()
-		fallthrough
-	case err != nil:
+	}
+	if err != nil {
 		return nil, objectid.ID{}, err
 	}
-	return room, sum, nil
+	return pagebuf.Of(body), sum, nil
+}
+
+// holdsAll reports whether body is the memory in room, whole.
+func holdsAll(room *pagebuf.Buffer, body []byte) bool {
+	return len(body) == room.Len() && (len(body) == 0 || &body[0] == &room.Bytes()[0])
 }

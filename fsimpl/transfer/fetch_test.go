@@ -406,3 +406,34 @@ func TestRefusalIsToldAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrPermission)
 	require.Len(t, store.asked, 1)
 }
+
+// A store that makes a failed request again may learn of the size at first, and not the next time.
+func TestObjectIsWhatArrivedLastWhateverMemoryTheStoreUsed(t *testing.T) {
+	used := pagebuf.InUse()
+	store := retriedStore{hashingStore{newGatedStore()}}
+	f, cache := newFetcher(t, store, time.Minute)
+	close(cache.may)
+	body := strings.Repeat("content", 1<<18)
+	id := store.object(t, body)
+	got, err := read(t, f, id, len(body))
+	require.NoError(t, err)
+	require.True(t, body == got)
+	f.Close()
+	kept, err := cache.Get(id)
+	require.NoError(t, err)
+	require.True(t, body == string(kept))
+	require.NoError(t, cache.Close())
+	require.Equal(t, used, pagebuf.InUse())
+}
+
+// retriedStore uses memory that it is given for an attempt that fails.
+type retriedStore struct{ hashingStore }
+
+func (s retriedStore) GetHashed(ctx context.Context, key string, max int64, room func(int64) []byte) ([]byte, [32]byte, error) {
+	body, err := s.Get(ctx, key, max)
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	copy(room(int64(len(body))), body[:len(body)/2])
+	return body, objectid.Of(body), nil
+}
