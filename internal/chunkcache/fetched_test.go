@@ -1,9 +1,14 @@
 package chunkcache
 
 import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/internal/objectid"
@@ -104,4 +109,50 @@ func TestFetchedChunkTakesThePlaceOfADamagedFile(t *testing.T) {
 	requireChunk(t, c, id, body)
 	c = reopen(t, c)
 	requireChunk(t, c, id, body)
+}
+
+// Memory goes from one chunk to the next all the time, on disk and in memory there is room for some of
+// them: whoever holds one has its bytes until it is released.
+func TestMemoryOfAChunkIsItsOwnWhileSomebodyHoldsIt(t *testing.T) {
+	const size, count, readers, reads = 1 << 20, 64, 8, 30
+	used := pagebuf.InUse()
+	c := open(t, t.TempDir(), 50*size)
+	ids, bodies := make([]objectid.ID, count), make([][]byte, count)
+	for n := range ids {
+		ids[n], bodies[n] = chunk(n, size)
+	}
+	fetch := func(id objectid.ID, body []byte, stream bool) {
+		memory := pagebuf.New(size)
+		defer memory.Release()
+		copy(memory.Bytes(), body)
+		if err := c.PutFetched(id, memory, stream); err != nil {
+			assert.ErrorIs(t, err, ErrFull)
+		}
+		assert.True(t, bytes.Equal(body, memory.Bytes()))
+	}
+	var running sync.WaitGroup
+	for reader := range readers {
+		running.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(reader), 0))
+			p := make([]byte, size)
+			for range reads {
+				n := r.IntN(count)
+				if held := c.InMemory(ids[n], int64(r.IntN(size+1))); held != nil {
+					other := r.IntN(count)
+					fetch(ids[other], bodies[other], r.IntN(2) == 0)
+					assert.True(t, bytes.Equal(bodies[n], held.Bytes()))
+					held.Release()
+					continue
+				}
+				if _, err := c.ReadAt(ids[n], p, 0); err == nil {
+					assert.True(t, bytes.Equal(bodies[n], p))
+				} else if assert.True(t, errors.Is(err, ErrNotExist), "%v", err) {
+					fetch(ids[n], bodies[n], r.IntN(2) == 0)
+				}
+			}
+		})
+	}
+	running.Wait()
+	require.NoError(t, c.Close())
+	require.Equal(t, used, pagebuf.InUse(), "all was given back")
 }
