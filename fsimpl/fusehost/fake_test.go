@@ -23,6 +23,8 @@ type fake struct {
 	// before, if set, runs ahead of every operation, without the lock.
 	before func(op, name string) error
 	ops    []string // what changed names, in order
+
+	inMemory bool // contents are in memory and need no copy
 }
 
 type fakeNode struct {
@@ -425,8 +427,19 @@ func (f *fake) create(parent fsimpl.Node, name string, mode uint32, owner fsimpl
 func (o *fakeFile) Node() fsimpl.Node          { return o.x.attr.Node }
 func (o *fakeFile) Stat() (fsimpl.Attr, error) { return o.f.Stat(o.x.attr.Node) }
 
-// InMemory has no bytes that need no copy.
-func (o *fakeFile) InMemory(int, int64) (*pagebuf.Buffer, []byte) { return nil, nil }
+func (o *fakeFile) InMemory(n int, off int64) (*pagebuf.Buffer, []byte) {
+	if !o.f.inMemory {
+		return nil, nil
+	}
+	o.f.mu.Lock()
+	defer o.f.mu.Unlock()
+	if off >= int64(len(o.x.data)) {
+		return nil, nil
+	}
+	body := pagebuf.New(len(o.x.data))
+	copy(body.Bytes(), o.x.data)
+	return body, body.Bytes()[off:min(off+int64(n), int64(len(o.x.data)))]
+}
 
 func (o *fakeFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.f.lock("read", o.x.name); err != nil {

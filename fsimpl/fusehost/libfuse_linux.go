@@ -75,11 +75,12 @@ func (h *host) answerRead(fd int, unique, fh uint64, offset int64, size int) (an
 	binary.NativeEndian.PutUint32(header[:], uint32(len(header)+len(bytes)))
 	binary.NativeEndian.PutUint64(header[8:], unique)
 	_, err := unix.Writev(fd, [][]byte{header[:], bytes})
-	// ENOENT: the request was interrupted, nobody waits for the answer.
-	if err != nil && err != unix.ENOENT && err != unix.ENODEV {
-		h.log.Error("cannot write an answer to /dev/fuse", "error", err)
+	switch err {
+	case nil, unix.ENOENT, unix.ENODEV: // ENOENT: the request was interrupted, nobody waits for the answer
+		return true
 	}
-	return true // also then: the kernel has ended the request
+	h.log.Error("cannot write an answer to /dev/fuse", "error", err)
+	return false // libfuse answers it then, unless the kernel has ended it
 }
 
 //export pocketDeviceFailed
