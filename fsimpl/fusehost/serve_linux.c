@@ -334,11 +334,10 @@ int pocket_serve(const struct pocket_served *served)
 		pthread_cancel(w->thread);
 		sem_post(&w->wake);
 	}
-	for (struct worker *w = s.newest; w != NULL; w = w->older)
-		pthread_join(w->thread, NULL);
-	while (s.newest != NULL) // not before: one may be about to wake another
+	while (s.newest != NULL)
 	{
 		struct worker *w = s.newest;
+		pthread_join(w->thread, NULL);
 		s.newest = w->older;
 		sem_destroy(&w->wake);
 		free(w->buf);
