@@ -52,17 +52,9 @@ func (fs *FS) commitAndWait(ctx context.Context, ino *inode) error {
 // hands both to the queue. Without changes, or for an unlinked file, it does nothing.
 // ctx bounds only what has to be fetched.
 func (fs *FS) commit(ctx context.Context, ino *inode) error {
+	ctx, cancel := context.WithTimeout(ctx, syncPatience)
+	defer cancel()
 	apart := false
-	// Nearly always nothing has to be waited for. A timer that is started all the same makes the
-	// scheduler wake a thread for it.
-	patient, cancel := ctx, context.CancelFunc(func() {})
-	defer func() { cancel() }()
-	limit := func() context.Context {
-		if patient == ctx {
-			patient, cancel = context.WithTimeout(ctx, syncPatience)
-		}
-		return patient
-	}
 	for {
 		if !ino.isChanged() || fs.isRemoved(ino.node) {
 			return nil
@@ -70,18 +62,14 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		if err := fs.journal.Err(); err != nil {
 			return err
 		}
-		ino.mu.Lock()
-		if !ino.loaded {
-			ino.mu.Unlock()
-			if err := ino.load(limit(), false); err != nil {
-				return err
-			}
-			continue
+		if err := ino.load(ctx, false); err != nil {
+			return err
 		}
+		ino.mu.Lock()
 		err := ino.commitLocked(apart)
 		ino.mu.Unlock()
 		if isFull(err) {
-			if err := fs.awaitRoom(limit(), ino, false, err); err != nil {
+			if err := fs.awaitRoom(ctx, ino, false, err); err != nil {
 				return err
 			}
 			continue
@@ -92,7 +80,7 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		}
 		// The lock is not held while the network is asked; another writer may
 		// come in between, and then this is tried again.
-		if err := fs.bring(limit(), m); err != nil {
+		if err := fs.bring(ctx, m); err != nil {
 			// What was there stays where it is, and the file consists of it and of
 			// what was written, until a later commit makes it whole.
 			fs.log.Debug("a file stays in parts", "node", ino.node, "error", err)
