@@ -27,17 +27,15 @@ func (i *inode) completed(slot int64) error {
 		return nil
 	}
 	slot, e.written = e.written[0], e.written[1:]
-	if slices.Contains(e.written, slot) {
+	if slices.Contains(e.written, slot) || i.fs.isRemoved(i.node) {
 		return nil
 	}
-	if i.fs.isRemoved(i.node) {
-		return nil
-	}
-	n, start := i.search.Find(slot * i.fs.opts.ChunkSize)
-	if n >= len(i.extents) || start != slot*i.fs.opts.ChunkSize || i.extents[n].Length != i.fs.opts.ChunkSize || i.extents[n].IsHole() {
+	size := i.fs.opts.ChunkSize
+	n, start := i.search.Find(slot * size)
+	if n >= len(i.extents) || start != slot*size || i.extents[n].Length != size || i.extents[n].IsHole() {
 		return nil // written to since
 	}
-	chunk := journal.Upload{Object: i.extents[n].Object, Size: i.extents[n].Length, Node: i.ino}
+	chunk := journal.Upload{Object: i.extents[n].Object, Size: size, Node: i.ino}
 	if err := i.fs.queue.Offer(uint64(i.node), chunk); err != nil {
 		return err
 	}

@@ -18,15 +18,12 @@ import (
 func (q *Queue) Offer(file uint64, u journal.Upload) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.recent[u.Object] && q.objects[u.Object] == nil {
-		return nil
-	}
 	o := q.objects[u.Object]
-	now := time.Now()
-	if o == nil && !q.settling(file, now).IsZero() {
-		return nil
-	}
 	if o == nil {
+		now := time.Now()
+		if q.recent[u.Object] || !q.settling(file, now).IsZero() {
+			return nil
+		}
 		if err := q.opts.Cache.Pin(u.Object); err != nil {
 			return err
 		}

@@ -20,10 +20,10 @@ const syncTogether = 32
 const syncWorkers = 8
 
 // SyncDirty returns when every chunk that was pinned before the call, and its
-// name in the directory, survives a power loss. Chunks that are not pinned, or of which the
-// store was said to have them, are left out: they can be fetched again. The journal calls it before it makes the
-// entries durable that name them (journal.Options.BeforeSync). Chunks whose sync
-// fails stay dirty, but for those whose file is gone.
+// name in the directory, survives a power loss. Chunks that are not pinned, or that the
+// store has (Stored), are left out: they can be fetched again. The journal calls it before
+// it makes the entries durable that name them (journal.Options.BeforeSync). Chunks whose
+// sync fails stay dirty, but for those whose file is gone.
 func (c *Cache) SyncDirty() error {
 	c.syncing.Lock()
 	defer c.syncing.Unlock()
