@@ -1,12 +1,11 @@
 package fsimpl
 
 import (
-	"context"
 	"errors"
-	"syscall"
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
 	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/loroindex"
 )
 
@@ -84,6 +83,9 @@ func classify(err error) Kind {
 			return c.kind
 		}
 	}
+	if oserror.DiskFull(err) {
+		return NoSpace
+	}
 	return IO
 }
 
@@ -104,14 +106,6 @@ var causes = [...]struct {
 	{loroindex.ErrLimit, NoSpace},
 	{manifest.ErrTooLarge, TooLarge},
 	{chunkcache.ErrFull, NoSpace},
-	{syscall.ENOSPC, NoSpace},
-	{errDiskFull, NoSpace},
-	{context.Canceled, IO},
-}
-
-// isDiskFull reports whether err means that this machine's disk is full.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, errDiskFull)
 }
 
 // fail returns err as an *Error of the operation on a node, or nil for nil.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
 	"github.com/hamflx/pocket/fsimpl/staging"
+	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/internal/pagebuf"
 	"github.com/hamflx/pocket/loroindex"
 )
@@ -276,7 +277,7 @@ func (i *inode) writeOnce(p []byte, off int64, toEnd bool) error {
 		return i.staged.WriteAt(p, off, i.sealWritten)
 	}
 	err := stage()
-	for isDiskFull(err) && i.fs.makeRoom() {
+	for oserror.DiskFull(err) && i.fs.makeRoom() {
 		err = stage()
 	}
 	if err != nil {

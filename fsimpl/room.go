@@ -9,6 +9,7 @@ import (
 
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/internal/reserve"
 	"github.com/hamflx/pocket/internal/statedir"
 )
@@ -104,7 +105,7 @@ type diskReserve struct {
 // Refill implements journal.Reserve.
 func (r *diskReserve) Refill() bool {
 	err := r.File.Refill()
-	if err != nil && !isDiskFull(err) && !r.told {
+	if err != nil && !oserror.DiskFull(err) && !r.told {
 		r.told = true
 		r.log.Warn("a removal may fail when the disk is full", "error", err)
 	}

@@ -11,12 +11,6 @@ import (
 // removesOpenFiles reports whether a file can be removed while it is read.
 const removesOpenFiles = true
 
-// isDiskFull reports whether err means that the disk, or the user's share of it,
-// is full.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
 // isBadDisk reports whether err means that the disk lost what was written.
 func isBadDisk(err error) bool {
 	return errors.Is(err, syscall.EIO)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/internal/pagebuf"
 )
 
@@ -136,7 +137,7 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 	var err error
 	if record != nil {
 		to, err = c.append(id, record)
-		for isDiskFull(err) && c.evict(max(4*size, 16<<20)) {
+		for oserror.DiskFull(err) && c.evict(max(4*size, 16<<20)) {
 			to, err = c.append(id, record)
 		}
 	} else {
@@ -220,7 +221,7 @@ func (c *Cache) placeFile(id objectid.ID, size int64, place func(to string) erro
 		}
 		err = place(to)
 	}
-	for isDiskFull(err) && c.evict(max(4*size, 16<<20)) {
+	for oserror.DiskFull(err) && c.evict(max(4*size, 16<<20)) {
 		err = place(to)
 	}
 	return err

@@ -1,4 +1,5 @@
-// Package oserror shortens errors of package os for messages that name the path already.
+// Package oserror tells what errors of package os mean, and shortens them for messages that
+// name the path already.
 package oserror
 
 import (

@@ -26,6 +26,7 @@ import (
 	"sync"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/oserror"
 )
 
 // ErrLocked is what errors.Is finds in the error of Open when another process
@@ -250,7 +251,7 @@ func unwritable(path string, err error) error {
 		path = pathErr.Path
 	}
 	next := "make it writable"
-	if isDiskFull(err) {
+	if oserror.DiskFull(err) {
 		next = "free some space"
 	}
 	return fmt.Errorf("state cannot be kept: cannot write %s (%w): %s or set %s to another directory", path, cause, next, dataVariable)

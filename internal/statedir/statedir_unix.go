@@ -29,5 +29,3 @@ func tryLock(f *os.File) (bool, error) {
 func removeLocked(f *os.File) error {
 	return errors.Join(os.Remove(f.Name()), f.Close())
 }
-
-func isDiskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }

@@ -54,7 +54,3 @@ func removeLocked(f *os.File) error {
 	}
 	return err
 }
-
-func isDiskFull(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
-}
