@@ -9,34 +9,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/testdisk"
 )
-
-// fillUp has a file take what is left of a disk.
-func fillUp(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	require.NoError(t, err)
-	defer f.Close()
-	for err == nil {
-		_, err = f.Write(make([]byte, 4096))
-	}
-	require.ErrorIs(t, err, unix.ENOSPC)
-}
 
 // A disk without a byte left, with a store that is away: names are removed and changed at the first
 // try, what makes nothing free is refused, and the reserve is there again when there is room.
 func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount a small file system to fill")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("pocket", dir, "tmpfs", 0, "size=24m"); err != nil {
-		t.Skip("cannot mount a small file system to fill:", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	dir := testdisk.Small(t, "24m")
 	store := newFaultStore()
 	m := &machine{t: t, store: store, data: dir, chunk: 64 << 10}
 	m.start()
@@ -60,7 +41,7 @@ func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
 	whole := func() bool { return reserve() == fsimpl.DefaultReserve }
 	require.Eventually(t, whole, time.Minute, time.Millisecond)
 	ballast := filepath.Join(dir, "ballast")
-	fillUp(t, ballast)
+	testdisk.Fill(t, ballast)
 	// Until the journal's log is full as well.
 	var err error
 	for i := 0; err == nil; i++ {
@@ -74,7 +55,7 @@ func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
 			require.NoError(t, m.Rename(fsimpl.Root, name, fsimpl.Root, "renamed", 0), name)
 			_, err := m.Unlink(fsimpl.Root, "renamed")
 			require.NoError(t, err, name)
-			fillUp(t, ballast)
+			testdisk.Fill(t, ballast)
 		}
 	}
 	require.Less(t, reserve(), int64(fsimpl.DefaultReserve))

@@ -1,7 +1,6 @@
 package chunkcache
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -9,17 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/testdisk"
 )
 
 func TestUnpinnedChunksGiveWayOnAFullDisk(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount a small file system to fill")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("pocket", dir, "tmpfs", 0, "size=4m"); err != nil {
-		t.Skip("cannot mount a small file system to fill:", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	dir := testdisk.Small(t, "4m")
 	c := open(t, filepath.Join(dir, "cache"), 0)
 	defer c.Close()
 

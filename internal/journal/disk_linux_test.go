@@ -7,25 +7,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
+
+	"github.com/hamflx/pocket/internal/testdisk"
 )
 
-// tinyDisk returns a directory on a file system of its own with size bytes.
-func tinyDisk(t *testing.T, size string) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount a small file system to fill")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("pocket", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skip("cannot mount a small file system to fill:", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
-	return dir
-}
-
 func TestJournalGoesOnWhenARealDiskHasRoomAgain(t *testing.T) {
-	dir := tinyDisk(t, "2m")
+	dir := testdisk.Small(t, "2m")
 	ballast := filepath.Join(dir, "ballast")
 	require.NoError(t, os.WriteFile(ballast, make([]byte, 1<<20), 0o600))
 	j := open(t, filepath.Join(dir, "journal.db"), Options{SyncDelay: time.Hour})

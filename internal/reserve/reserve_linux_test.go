@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hamflx/pocket/internal/reserve"
+	"github.com/hamflx/pocket/internal/testdisk"
 )
 
 const size = 1 << 20
@@ -54,30 +55,14 @@ func TestReserveIsAllocatedAndGivenBackInPieces(t *testing.T) {
 }
 
 func TestReserveOnAFullDiskTakesWhatThereIs(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount a small file system to fill")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("pocket", dir, "tmpfs", 0, "size=2m"); err != nil {
-		t.Skip("cannot mount a small file system to fill:", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	dir := testdisk.Small(t, "2m")
 	ballast := filepath.Join(dir, "ballast")
-	fill := func() {
-		f, err := os.OpenFile(ballast, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		require.NoError(t, err)
-		defer f.Close()
-		for err == nil {
-			_, err = f.Write(make([]byte, 4096))
-		}
-		require.ErrorIs(t, err, syscall.ENOSPC)
-	}
 	r := reserve.New(filepath.Join(dir, "reserve"), size)
 	require.NoError(t, r.Refill())
-	fill()
+	testdisk.Fill(t, ballast)
 	require.True(t, r.Release())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "removal"), make([]byte, 50_000), 0o600))
-	fill()
+	testdisk.Fill(t, ballast)
 	left := r.Left()
 	require.ErrorIs(t, r.Refill(), syscall.ENOSPC)
 	require.Equal(t, left, r.Left())
