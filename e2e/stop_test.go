@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A file that is written right before pocket is stopped is in the store, whatever
@@ -60,11 +61,18 @@ func write(t *testing.T, terminal *os.File, text string) {
 	}
 }
 
-// unmount is what a user does.
+// unmount unmounts path as a user would, who tries again while it is busy: a process that
+// another test is starting has this one's files, until its program has begun.
 func unmount(t *testing.T, path string) {
 	t.Helper()
-	if said, err := exec.Command(fusermount(), "-u", path).CombinedOutput(); err != nil {
-		t.Fatalf("fusermount -u %s: %v: %s", path, err, said)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		said, err := exec.Command(fusermount(), "-u", path).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if !strings.Contains(string(said), "busy") || time.Now().After(deadline) {
+			t.Fatalf("fusermount -u %s: %v: %s", path, err, said)
+		}
 	}
 }
 
