@@ -24,7 +24,8 @@
 // cgofuse finds fuse_main_real by dlsym. The linker's --wrap=dlsym (see
 // libfuse_linux.go) leads the calls of dlsym in this program here, and no others;
 // pocket_fuse_main then does by libfuse's public interface what fuse_main_real does,
-// with the flags set and with a channel of our own, through which requests pass.
+// with the flags set, with a channel of our own, through which requests pass, and with
+// threads of our own (serve_linux.c).
 
 #define FUSE_USE_VERSION 28
 #define _FILE_OFFSET_BITS 64
@@ -35,13 +36,13 @@
 #include <fuse.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "libfuse_linux.h"
+#include "serve_linux.h"
 #include "_cgo_export.h"
 
 // The request that this thread is serving: libfuse handles a request on the thread
@@ -60,25 +61,19 @@ static struct
 	int (*session_exited)(struct fuse_session *);
 	struct fuse *(*new)(struct fuse_chan *, struct fuse_args *,
 		const struct fuse_operations *, size_t, void *);
-	int (*loop_mt)(struct fuse *);
+	void (*session_process)(struct fuse_session *, const char *, size_t, struct fuse_chan *);
 	void (*destroy)(struct fuse *);
 } lib;
 
-// answer_read answers a request of n bytes if it is a read whose bytes are in memory, and
-// tells whether it did.
-static int answer_read(int fd, const char *buf, ssize_t n)
+// process answers a request of n bytes.
+static void process(struct fuse_session *session, const char *buf, size_t n, struct fuse_chan *channel)
 {
 	const struct fuse_in_header *in = (const void *)buf;
 	const struct fuse_read_in *in_read = (const void *)(in + 1);
-	int answered, cancel;
 
-	if (n < (ssize_t)(sizeof *in + sizeof *in_read) || in->opcode != FUSE_READ)
-		return 0;
-	// libfuse cancels threads that wait for requests: not in Go.
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	answered = pocketRead(fd, in->unique, in_read->fh, in_read->offset, in_read->size);
-	pthread_setcancelstate(cancel, NULL);
-	return answered;
+	if (in->opcode != FUSE_READ || n < sizeof *in + sizeof *in_read ||
+		!pocketRead(lib.chan_fd(channel), in->unique, in_read->fh, in_read->offset, in_read->size))
+		lib.session_process(session, buf, n, channel);
 }
 
 static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
@@ -90,8 +85,7 @@ static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
 
 	do
 		n = read(fd, buf, size);
-	while (n == -1 ? errno == ENOENT // the request was interrupted before we got it
-		: !lib.session_exited(session) && answer_read(fd, buf, n));
+	while (n == -1 && errno == ENOENT); // the request was interrupted before we got it
 	err = errno;
 	if (lib.session_exited(session))
 		return 0;
@@ -180,7 +174,10 @@ static int pocket_fuse_main(int argc, char *argv[], const struct fuse_operations
 		lib.chan_destroy(channel);
 		return 1;
 	}
-	res = lib.loop_mt(fuse);
+	struct pocket_served served = { .channel = channel, .session = lib.chan_session(channel), .fd = fd,
+		.bufsize = device_bufsize, .receive = device_receive, .process = process,
+		.exit = lib.session_exit, .exited = lib.session_exited };
+	res = pocket_serve(&served);
 	lib.chan_destroy(channel);
 	lib.destroy(fuse);
 	return res == 0 ? 0 : 1;
@@ -212,7 +209,7 @@ void *__wrap_dlsym(void *handle, const char *name)
 	*(void **)&lib.session_exit = find(handle, "fuse_session_exit", "FUSE_2.4");
 	*(void **)&lib.session_exited = find(handle, "fuse_session_exited", "FUSE_2.4");
 	*(void **)&lib.new = find(handle, "fuse_new", "FUSE_2.6");
-	*(void **)&lib.loop_mt = find(handle, "fuse_loop_mt", "FUSE_2.2");
+	*(void **)&lib.session_process = find(handle, "fuse_session_process", "FUSE_2.4");
 	*(void **)&lib.destroy = find(handle, "fuse_destroy", "FUSE_2.2");
 	for (size_t i = 0; i < sizeof lib / sizeof(void *); i++)
 		if (((void **)&lib)[i] == NULL)

@@ -45,7 +45,7 @@ var devices sync.Map // int -> *host
 
 // pocketRead answers a read request of the kernel where its bytes are in memory: from there, without
 // the copies on the way through libfuse. It returns 0 where libfuse is to have the
-// request. It does not wait for the network, since the thread counts as one that waits for requests.
+// request.
 //
 //export pocketRead
 func pocketRead(fd C.int, unique, fh C.uint64_t, offset C.int64_t, size C.uint32_t) C.int {
