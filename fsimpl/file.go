@@ -150,6 +150,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 			if _, err := i.fs.cache.ReadAt(parts[0].extent.Object, p[parts[0].at:parts[0].at+parts[0].extent.Length], parts[0].extent.Offset); err == nil {
 				i.mu.RUnlock()
 				if first {
+					f.ahead.answered()
 					i.fs.siblings.note(f.parent, i.node, size)
 				}
 				return len(p), nil
@@ -165,6 +166,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		if err := i.fs.fill(ctx, p, parts, object); err != nil {
 			return 0, err
 		}
+		f.ahead.answered()
 		i.mu.RLock()
 		if i.version == version {
 			err := i.staged.Overlay(p, off)

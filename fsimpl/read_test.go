@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/fsimpl"
@@ -182,6 +183,40 @@ func TestSequentialReaderHasTheRestFetchedAhead(t *testing.T) {
 	for n := 4; n < 4+16; n++ { // 1 MiB and doubled with every read
 		store.waitFor(t, objectid.Of(body[n*chunk:][:chunk]))
 	}
+	require.NoError(t, f.Release())
+}
+
+// The first bytes have the link for themselves.
+func TestNothingIsFetchedAheadOfTheFirstBytes(t *testing.T) {
+	const chunk = 64 << 10
+	body := randomBytes(rand.New(rand.NewPCG(1, 30)), 100*chunk)
+	store := written(t, chunk, func(m *machine) { m.put("large", body) })
+	m := reader(t, store, chunk)
+	first := objectid.Of(body[:chunk])
+	asked, release := make(chan struct{}), make(chan struct{})
+	store.setAnswer(func(_ context.Context, key string) error {
+		if key == first.Key() {
+			close(asked)
+			<-release
+		}
+		return nil
+	})
+	f := m.open("large")
+	var readers sync.WaitGroup
+	for part := range int64(4) { // as the kernel asks
+		readers.Go(func() {
+			_, err := f.ReadAt(make([]byte, chunk/4), part*chunk/4)
+			assert.NoError(t, err)
+		})
+	}
+	<-asked
+	_, gets := store.total()
+	assert.LessOrEqual(t, gets, 2, "the manifest and the first chunk")
+	close(release)
+	readers.Wait()
+	_, err := f.ReadAt(make([]byte, chunk), chunk)
+	require.NoError(t, err)
+	store.waitFor(t, objectid.Of(body[8*chunk:][:chunk]))
 	require.NoError(t, f.Release())
 }
 

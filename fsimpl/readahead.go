@@ -16,6 +16,7 @@ type readAhead struct {
 	next   int64 // where a sequential reader goes on; guarded by mu
 	window int64 // bytes to have on the way beyond next; guarded by mu
 	done   int64 // everything below was asked for already; guarded by mu
+	begun  bool  // a read was answered; guarded by mu
 }
 
 const (
@@ -36,6 +37,9 @@ func (a *readAhead) advance(f *File, r staging.Range) {
 		return
 	}
 	a.next = max(a.next, r.To)
+	if !a.begun {
+		return // what comes next would share the link with what is waited for
+	}
 	a.window = min(max(2*a.window, windowFirst), windowMost)
 	i := f.inode
 	end := min(a.next+a.window, i.search.Size())
@@ -51,6 +55,13 @@ func (a *readAhead) advance(f *File, r staging.Range) {
 		from = start + e.Length
 		a.done = from
 	}
+}
+
+// answered notes that a read has its bytes.
+func (a *readAhead) answered() {
+	a.mu.Lock()
+	a.begun = true
+	a.mu.Unlock()
 }
 
 const (
