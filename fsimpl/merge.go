@@ -25,7 +25,7 @@ func (fs *FS) pollLoop() {
 		case <-fs.ctx.Done():
 			return
 		}
-		done := fs.outage.Ask(loroindex.TipKey)
+		done := fs.outage.Ask(objstore.OpGet, loroindex.TipKey)
 		changed, err := fs.tipChanged(fs.ctx, &seen)
 		done(err)
 		if behind = behind || changed; behind && err == nil {

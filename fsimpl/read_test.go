@@ -413,7 +413,7 @@ func TestOutageThatWasWaitedForOnceIsNotWaitedForAgain(t *testing.T) {
 	}
 	store.mu.Lock()
 	for i := 1; i < 6; i++ {
-		require.Zero(t, store.gets[objectid.Of(bodies[i]).Key()], "it is known that the store does not answer")
+		require.LessOrEqual(t, store.gets[objectid.Of(bodies[i]).Key()], 1, "it is known that the store does not answer: it is asked whether that is still so")
 	}
 	store.mu.Unlock()
 	store.setAnswer(nil)

@@ -21,7 +21,7 @@ type Status struct {
 	Pending   []PendingFile // the oldest first
 	Changes   int           // index operations that are not published
 	Oldest    time.Time     // when the oldest of what is pending was made; zero: nothing is pending
-	Failing   time.Time     // since when the store has not answered, or every upload has failed; zero while all works
+	Failing   time.Time     // since when the store has not answered, or refused to be read, or uploads or publishing have failed; zero while all works
 	Err       error         // the last failure while Failing is set
 	Cache     chunkcache.Stats
 	Index     IndexStatus
@@ -151,6 +151,9 @@ func (fs *FS) findNodes(ctx context.Context, wanted map[uint64]bool) map[uint64]
 // Status returns how the mount does. It waits for neither the store nor the disk.
 func (fs *FS) Status() Status {
 	p := fs.queue.Progress()
+	if p.Failing.IsZero() { // uploads need not notice what keeps others from reading
+		p.Failing, p.Err = fs.outage.Failing()
+	}
 	s := Status{Changes: p.Changes, Failing: p.Failing, Err: p.Err, Cache: fs.cache.Stats(), Index: fs.indexStatus()}
 	s.Pending, s.Oldest = fs.pending()
 	fs.mu.RLock()

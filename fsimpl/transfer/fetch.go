@@ -48,7 +48,7 @@ type Fetcher struct {
 	ctx         context.Context     // ends with Close
 	stop        context.CancelFunc
 	active      sync.WaitGroup // flights
-	outage      *Outage
+	content     *part          // of the Outage
 
 	mu      sync.Mutex
 	closed  bool                    // no flight may begin; guarded by mu
@@ -83,7 +83,7 @@ func NewFetcher(store Store, cache Cache, outage *Outage, log *slog.Logger) *Fet
 		memory:      semaphore.NewWeighted(fetchMemory),
 		aheadMemory: semaphore.NewWeighted(aheadMemory),
 		ahead:       semaphore.NewWeighted(aheadMost),
-		outage:      outage,
+		content:     &outage.content,
 		flights:     make(map[objectid.ID]*flight),
 	}
 	if s, ok := store.(objstore.Store); ok {
@@ -170,7 +170,7 @@ func (f *Fetcher) Keep(ctx context.Context, id objectid.ID, size int64) error {
 		return context.Canceled
 	}
 	defer f.leave(fl)
-	if err := f.outage.wait(ctx, fl.landed); err != nil {
+	if err := f.content.wait(ctx, fl.landed); err != nil {
 		return err
 	}
 	return fl.kept
@@ -198,7 +198,7 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 	if f.flying(id) {
 		return true
 	}
-	if f.outage.failing() || !f.ahead.TryAcquire(1) {
+	if f.content.failing() || !f.ahead.TryAcquire(1) {
 		return false
 	}
 	weight := min(max(size, 1), aheadMemory)
@@ -235,7 +235,7 @@ func (f *Fetcher) PrefetchWait(ctx context.Context, id objectid.ID, size int64) 
 	if f.cache.Has(id) || f.flying(id) {
 		return true
 	}
-	if f.outage.failing() || f.ahead.Acquire(ctx, 1) != nil {
+	if f.content.failing() || f.ahead.Acquire(ctx, 1) != nil {
 		return false
 	}
 	weight := min(max(size, 1), aheadMemory)
@@ -316,7 +316,7 @@ func (f *Fetcher) fetch(ctx context.Context, id objectid.ID, size int64) (*pageb
 		return nil, context.Canceled
 	}
 	defer f.leave(fl)
-	if err := f.outage.wait(ctx, fl.done); err != nil {
+	if err := f.content.wait(ctx, fl.done); err != nil {
 		return nil, err
 	}
 	if fl.err != nil {
@@ -394,15 +394,15 @@ func (f *Fetcher) holds(id objectid.ID) *pagebuf.Buffer {
 // the damage may have happened on the way. A store that does not answer is asked again
 // for as long as the Fetcher is patient. The caller holds the result.
 func (f *Fetcher) get(id objectid.ID, most int64) (*pagebuf.Buffer, error) {
-	if err := f.outage.admit(f.ctx); err != nil {
+	key := id.Key()
+	if err := f.content.admit(f.ctx, key); err != nil {
 		return nil, err
 	}
-	key := id.Key()
 	damaged := false
-	for try := f.outage.tries(); ; {
-		call := f.outage.ask(key)
+	for try := f.content.tries(); ; {
+		call := f.content.ask(key)
 		body, got, err := f.receive(key, most)
-		f.outage.leave(call)
+		f.content.leave(call)
 		if cause := f.ctx.Err(); cause != nil {
 			if err == nil {
 				body.Release()
@@ -410,8 +410,8 @@ func (f *Fetcher) get(id objectid.ID, most int64) (*pagebuf.Buffer, error) {
 			return nil, cause
 		}
 		if objstore.Retryable(err) {
-			if f.outage.missed(call, err) {
-				try = f.outage.tries() // the time that it had was spent on the outage
+			if f.content.missed(call, err) {
+				try = f.content.tries() // the time that it had was spent on the outage
 				continue
 			}
 			if !try.again(f.ctx, call.begun) {
@@ -419,7 +419,7 @@ func (f *Fetcher) get(id objectid.ID, most int64) (*pagebuf.Buffer, error) {
 			}
 			continue
 		}
-		f.outage.answered()
+		f.content.read(key, err)
 		if err != nil {
 			return nil, err
 		}

@@ -269,7 +269,7 @@ func TestReaderGoesOnAsSoonAsTheStoreAnswers(t *testing.T) {
 	<-store.asked
 	store.setGate(nil)
 	require.Equal(t, result{"content", nil}, <-done)
-	require.False(t, f.outage.failing())
+	require.False(t, f.content.failing())
 }
 
 func TestReaderDoesNotOutwaitAnOutageBehindARequestThatHangs(t *testing.T) {
@@ -309,11 +309,11 @@ func TestStoreThatHangsIsNoticed(t *testing.T) {
 	id := store.object(t, "content")
 	f, cache := newFetcher(t, store, 50*time.Millisecond)
 	close(cache.may)
-	f.outage.silence, f.outage.doubts = 10*time.Millisecond, 10*time.Millisecond
+	f.content.silence, f.content.doubts = 10*time.Millisecond, 10*time.Millisecond
 	store.setGate(hang)
 	_, err := read(t, f, id, 7)
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
-	since, failure := f.outage.Failing()
+	since, failure := f.content.Failing()
 	require.False(t, since.IsZero())
 	require.ErrorIs(t, failure, objstore.ErrUnavailable)
 }
@@ -322,20 +322,21 @@ func TestStoreThatHangsIsNoticed(t *testing.T) {
 type hurriedStore struct {
 	*gatedStore
 	hurried chan struct{}
+	once    *sync.Once
 }
 
-func (s hurriedStore) Hurry(time.Duration) { close(s.hurried) }
+func (s hurriedStore) Hurry(time.Duration) { s.once.Do(func() { close(s.hurried) }) }
 
 // A request that was lost on the way during an outage is given up once the store answers, made again, and
 // no outage of its own.
 func TestRequestThatHangsIsMadeAgainOnceTheStoreAnswers(t *testing.T) {
-	store := hurriedStore{newGatedStore(), make(chan struct{})}
+	store := hurriedStore{newGatedStore(), make(chan struct{}), new(sync.Once)}
 	id := store.object(t, "content")
 	f, cache := newFetcher(t, store, time.Hour)
 	close(cache.may)
-	f.outage.silence, f.outage.doubts = 10*time.Millisecond, 10*time.Millisecond
-	var changes, requests atomic.Int64
-	f.outage.notify(func() { changes.Add(1) })
+	f.content.silence, f.content.doubts = 10*time.Millisecond, 10*time.Millisecond
+	var requests atomic.Int64
+	changes := turns(f.content.Outage)
 	store.setGate(func(ctx context.Context, key string) error {
 		switch requests.Add(1) {
 		case 1: // the reader's
@@ -353,8 +354,10 @@ func TestRequestThatHangsIsMadeAgainOnceTheStoreAnswers(t *testing.T) {
 	got, err := read(t, f, id, 7)
 	require.NoError(t, err)
 	require.Equal(t, "content", got)
-	require.EqualValues(t, 2, changes.Load(), "it began and ended")
-	require.False(t, f.outage.failing())
+	<-changes
+	<-changes
+	require.False(t, f.content.failing())
+	require.Empty(t, changes)
 }
 
 // A request that takes long is no outage while others are answered.
@@ -363,7 +366,7 @@ func TestSlowRequestIsNoOutage(t *testing.T) {
 	id := store.object(t, "content")
 	f, cache := newFetcher(t, store, time.Hour)
 	close(cache.may)
-	f.outage.silence = time.Millisecond
+	f.content.silence = time.Millisecond
 	var mu sync.Mutex
 	questions, open := 0, make(chan struct{})
 	store.setGate(func(context.Context, string) error {
@@ -382,7 +385,7 @@ func TestSlowRequestIsNoOutage(t *testing.T) {
 	got, err := read(t, f, id, 7)
 	require.NoError(t, err)
 	require.Equal(t, "content", got)
-	require.False(t, f.outage.failing())
+	require.False(t, f.content.failing())
 }
 
 func TestNothingIsFetchedAheadWhileTheStoreIsAway(t *testing.T) {

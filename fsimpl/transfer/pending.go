@@ -82,12 +82,16 @@ const (
 // with the context's error. Either way what is left stays queued.
 func (q *Queue) Reach(ctx context.Context, report func(Left)) error {
 	q.mu.Lock()
-	mark, fails := q.serial, q.fails
+	mark := q.serial
+	var before [3]int
+	for i, t := range q.works() {
+		before[i] = t.count
+		q.tryNow(t)
+	}
 	objects := make([]*object, 0, len(q.objects))
 	for _, o := range q.objects {
 		objects = append(objects, o)
 	}
-	q.resume = time.Time{}
 	q.broadcast()
 	q.mu.Unlock()
 	var left Left
@@ -112,7 +116,12 @@ func (q *Queue) Reach(ctx context.Context, report func(Left)) error {
 		}
 		p := q.progress()
 		left.Failing, left.Err = p.Failing, p.Err
-		refused := left.Err != nil && q.fails != fails && !objstore.Retryable(left.Err)
+		var refused error
+		for i, t := range q.works() {
+			if t.err != nil && t.count != before[i] && !objstore.Retryable(t.err) {
+				refused = t.err
+			}
+		}
 		q.mu.Unlock()
 		if report != nil {
 			report(left)
@@ -120,8 +129,8 @@ func (q *Queue) Reach(ctx context.Context, report func(Left)) error {
 		switch {
 		case left.Changes == 0 && len(objects) == 0:
 			return true, nil
-		case refused:
-			return false, left.Err
+		case refused != nil:
+			return false, refused
 		}
 		return false, nil
 	})

@@ -3,6 +3,8 @@ package transfer
 import (
 	"context"
 	"time"
+
+	"github.com/hamflx/pocket/objstore"
 )
 
 // probeKey is asked for when publishing fails: a small object, and that there is none is
@@ -23,7 +25,7 @@ func (q *Queue) publishLoop(ctx context.Context) {
 			continue
 		}
 		span := Span{batch[0].peer, batch[0].start, batch[len(batch)-1].end}
-		done := q.opts.Outage.Ask(probeKey)
+		done := q.opts.Outage.Ask(objstore.OpPut, probeKey)
 		err = q.opts.Publish(ctx, span)
 		done(err)
 		if ctx.Err() != nil {
@@ -31,7 +33,7 @@ func (q *Queue) publishLoop(ctx context.Context) {
 		}
 		q.mu.Lock()
 		if err != nil {
-			q.failed("publishing the index", err)
+			q.failed(&q.publishing, "publishing the index", err)
 		} else {
 			q.published(batch, span)
 		}
@@ -54,7 +56,10 @@ func (q *Queue) published(batch []*operation, span Span) {
 	q.since = time.Now()
 	q.told = append(q.told, span)
 	q.untold += len(batch)
-	q.worked()
+	q.worked(&q.publishing)
+	if len(q.objects) == 0 {
+		q.worked(&q.uploads) // what failed is not wanted any more
+	}
 }
 
 // announceLoop announces what was published: all of it at once that was while the
@@ -66,7 +71,7 @@ func (q *Queue) announceLoop(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		done := q.opts.Outage.Ask(probeKey)
+		done := q.opts.Outage.Ask(objstore.OpPut, probeKey)
 		err = q.opts.Announce(ctx, spans)
 		done(err)
 		if ctx.Err() != nil {
@@ -74,12 +79,12 @@ func (q *Queue) announceLoop(ctx context.Context) {
 		}
 		q.mu.Lock()
 		if err != nil {
-			q.failed("announcing the index", err)
+			q.failed(&q.announcing, "announcing the index", err)
 		} else {
 			q.told = q.told[len(spans):]
 			q.untold -= count
 			q.state.Changes -= count
-			q.worked()
+			q.worked(&q.announcing)
 			if q.state.Idle() {
 				q.state.DoneBytes, q.state.DoneObjects = 0, 0
 				q.idle = true
@@ -98,10 +103,10 @@ func (q *Queue) unannounced(ctx context.Context) ([]Span, int, error) {
 	for ctx.Err() == nil {
 		var until time.Time
 		if n := len(q.told); n > 0 {
-			if !time.Now().Before(q.resume) {
+			if !time.Now().Before(q.announcing.resume) {
 				return q.told[:n:n], q.untold, nil
 			}
-			until = q.resume
+			until = q.announcing.resume
 		}
 		q.sleep(ctx, until)
 	}
@@ -119,8 +124,8 @@ func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
 				return nil, nil
 			}
 		}
-		until := q.resume
-		if now := time.Now(); !now.Before(q.resume) {
+		until := q.publishing.resume
+		if now := time.Now(); !now.Before(until) {
 			until = time.Time{}
 			if ready := q.ready(); ready > 0 {
 				due := q.since.Add(gather)

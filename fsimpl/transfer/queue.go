@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -31,11 +30,6 @@ const (
 	// settle is how long after a file's last commit the next one's content
 	// waits, so that a file rewritten many times a second is uploaded once or twice.
 	settle = time.Second
-	// retryFirst and retryMost bound the pause after a failure that may pass.
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 5 * time.Second
-	// retryRefused is the pause after a failure that only a person can mend.
-	retryRefused = 15 * time.Second
 	// recentMost bounds how many uploaded objects are remembered.
 	recentMost = 1 << 16
 	// batchMost is how many operations one index update gathers at the most.
@@ -102,8 +96,7 @@ type Queue struct {
 	settled map[uint64]time.Time  // when a file's content was last committed
 	running int                   // uploads under way, in halves of a place
 	early   int                   // those of offered objects, in halves too
-	fails   int                   // failures in a row
-	resume  time.Time             // no upload or publish before this
+	ailing  int                   // objects whose last upload failed
 	urgent  int                   // callers that wait for the store
 	needs   map[*need]struct{}    // those of them that wait for an operation
 	since   time.Time             // when ops became non-empty
@@ -112,7 +105,9 @@ type Queue struct {
 	told    []Span                // published and not announced, oldest first
 	untold  int                   // how many operations those are
 	idle    bool                  // Idle is to be called
-	state   Progress              // what Progress returns, kept up to date
+	state   Progress              // what Progress returns, kept up to date, but for Failing and Err
+
+	uploads, publishing, announcing trouble // guarded by mu
 }
 
 // Span names the operations [Start, End) of a peer.
@@ -154,6 +149,7 @@ type object struct {
 	early     bool      // counted in Queue.early
 	done      bool      // uploaded, or not wanted any more
 	after     time.Time // not before
+	fails     int       // uploads of it that failed, in a row
 }
 
 // Progress is how far the queue is.
@@ -163,8 +159,8 @@ type Progress struct {
 	// DoneBytes and DoneObjects were uploaded since the queue was last empty.
 	DoneBytes   int64
 	DoneObjects int
-	// Failing is since when the store has failed every request, or has not answered; zero
-	// while it works.
+	// Failing is since when uploads, publishing or announcing have failed, or the store has not answered; zero
+	// while it works. It ends when what failed works again.
 	Failing time.Time
 	// Err is the last failure while Failing is set.
 	Err error
@@ -258,6 +254,9 @@ func (q *Queue) remove(o *object) {
 	q.state.Objects--
 	q.state.Bytes -= o.size
 	q.state.Files = len(q.nodes)
+	if o.fails > 0 {
+		q.ailing--
+	}
 }
 
 func (q *Queue) append(op *operation) {
@@ -398,21 +397,12 @@ func (q *Queue) Progress() Progress {
 // progress is Progress. Called with mu held.
 func (q *Queue) progress() Progress {
 	p := q.state
-	if p.Failing.IsZero() {
-		p.Failing, p.Err = q.opts.Outage.Failing()
+	if t := q.troubled(); t != nil {
+		p.Failing, p.Err = t.since, t.err
+	} else {
+		p.Failing, p.Err = q.opts.Outage.Silent()
 	}
 	return p
-}
-
-// reachable is told that an outage began or ended: what waits for the store goes on at
-// once.
-func (q *Queue) reachable() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if since, _ := q.opts.Outage.Failing(); since.IsZero() && objstore.Retryable(q.state.Err) {
-		q.fails, q.resume = 0, time.Time{}
-	}
-	q.broadcast()
 }
 
 // Published waits until the operations of peer below end are in the store. It
@@ -424,8 +414,10 @@ func (q *Queue) Published(ctx context.Context, peer uint64, end int32) error {
 		defer q.mu.Unlock()
 		for _, op := range q.ops {
 			if op.peer == peer && op.start < end {
-				if err := q.state.Err; err != nil && !objstore.Retryable(err) {
-					return false, err
+				for _, t := range []*trouble{&q.uploads, &q.publishing} {
+					if t.err != nil && !objstore.Retryable(t.err) {
+						return false, t.err
+					}
 				}
 				return false, nil
 			}
@@ -500,37 +492,6 @@ func (q *Queue) wait(ctx context.Context, n *need, reached func() (bool, error))
 func (q *Queue) Close() {
 	q.stop()
 	q.done.Wait()
-}
-
-// failed notes a failure of the store and sets the pause before the next attempt.
-// Called with mu held.
-func (q *Queue) failed(what string, err error) {
-	now := time.Now()
-	if q.state.Failing.IsZero() {
-		q.state.Failing = now
-		q.log.Warn("the store fails; changes stay in the journal and are tried again", "doing", what, "error", err)
-	} else {
-		q.log.Debug("the store still fails", "doing", what, "error", err, "since", q.state.Failing)
-	}
-	q.state.Err = err
-	if now.Before(q.resume) {
-		return // one of many requests that were under way together
-	}
-	pause := retryRefused
-	if objstore.Retryable(err) {
-		pause = min(retryFirst<<min(q.fails, 20), retryMost)
-	}
-	q.fails++
-	q.resume = now.Add(pause/2 + rand.N(pause/2+1))
-}
-
-// worked notes that the store answered. Called with mu held.
-func (q *Queue) worked() {
-	if !q.state.Failing.IsZero() {
-		q.log.Info("the store works again", "failing since", q.state.Failing)
-	}
-	q.fails, q.resume = 0, time.Time{}
-	q.state.Failing, q.state.Err = time.Time{}, nil
 }
 
 // sleep unlocks mu until something changes, until, or ctx ends, and locks it again.

@@ -86,6 +86,7 @@ type rig struct {
 	journal *journal.Journal
 	dir     string
 	eager   bool
+	said    said
 	queue   *Queue
 	outage  *Outage
 
@@ -113,9 +114,9 @@ func (r *rig) start() {
 	}
 	r.cache, err = chunkcache.Open(r.dir+"/cache", 1<<30, pinned)
 	require.NoError(r.t, err)
-	r.outage = NewOutage(r.store, time.Minute, slog.New(slog.DiscardHandler))
+	r.outage = NewOutage(r.store, time.Minute, r.said.log())
 	r.queue = New(Options{
-		Outage: r.outage, Store: r.store, Cache: r.cache, Journal: r.journal, Log: slog.New(slog.DiscardHandler),
+		Outage: r.outage, Store: r.store, Cache: r.cache, Journal: r.journal, Log: r.said.log(),
 		Publish: func(ctx context.Context, s Span) error {
 			if r.present != nil {
 				r.present(s.End)
@@ -367,15 +368,14 @@ func TestOutageIsSharedByUploadsAndReads(t *testing.T) {
 	r := newRig(t)
 	f := NewFetcher(r.store, r.cache, r.outage, slog.New(slog.DiscardHandler))
 	defer f.Close()
-	changed := make(chan struct{}, 100)
-	r.outage.notify(func() { changed <- struct{}{} })
+	changed := turns(r.outage)
 	unavailable := func(key string) error {
 		return &objstore.Error{Op: objstore.OpPut, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
 	}
 	r.store.setFail(unavailable)
 	r.write(1, 1, "content")
 	<-changed
-	require.True(t, r.outage.failing())
+	require.True(t, r.outage.content.failing())
 	require.False(t, f.Prefetch(objectid.Of([]byte("other")), 1), "nothing is fetched ahead")
 	r.store.setFail(nil)
 	<-changed

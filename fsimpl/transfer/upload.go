@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,48 +47,54 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for ctx.Err() == nil {
-		now := time.Now()
-		until := q.resume
-		// While the store fails, fewer and fewer uploads probe it, and while nobody is
-		// answered, a single one.
-		allowed := max(1, q.opts.Workers>>min(q.fails, 10))
-		calm := q.calm(now)
-		switch {
-		case q.opts.Outage.failing():
-			allowed = 1
-		case !calm.IsZero():
-			allowed = min(allowed, beside())
-		}
-		if !now.Before(q.resume) && q.running < 2*allowed {
-			for len(q.delayed) > 0 && !now.Before(q.delayed[0].after) {
-				q.waiting = append(q.waiting, q.delayed[0])
-				q.delayed = q.delayed[1:]
+		o, until := q.turn(time.Now())
+		if o != nil {
+			o.uploading, o.early = true, o.unnamed()
+			q.running += o.halves()
+			if o.early {
+				q.early += o.halves()
 			}
-			o := pop(&q.retry)
-			if o == nil {
-				o = pop(&q.waiting)
-			}
-			if o == nil && (q.opts.Eager || q.urgent > 0 || q.early < 2*beside()) {
-				o = pop(&q.offered)
-			}
-			if o != nil {
-				o.uploading, o.early = true, o.unnamed()
-				q.running += o.halves()
-				if o.early {
-					q.early += o.halves()
-				}
-				return o, nil
-			}
-			until = time.Time{}
-			if len(q.delayed) > 0 {
-				until = q.delayed[0].after
-			}
-		} else if until.IsZero() {
-			until = calm
+			return o, nil
 		}
 		q.sleep(ctx, until)
 	}
 	return nil, errStopped
+}
+
+// turn takes the object whose turn it is from its list, or returns nil and when to look again: the zero time
+// for when something has changed. Called with mu held.
+func (q *Queue) turn(now time.Time) (o *object, until time.Time) {
+	// While the store fails, fewer and fewer uploads probe it, and while nobody is
+	// answered, a single one.
+	allowed := max(1, q.opts.Workers>>min(q.uploads.fails, 10))
+	calm := q.calm(now)
+	switch {
+	case q.opts.Outage.content.silent():
+		allowed = 1
+	case !calm.IsZero():
+		allowed = min(allowed, beside())
+	}
+	switch {
+	case now.Before(q.uploads.resume):
+		return nil, q.uploads.resume
+	case q.running >= 2*allowed:
+		return nil, calm
+	}
+	for len(q.delayed) > 0 && !now.Before(q.delayed[0].after) {
+		q.waiting = append(q.waiting, q.delayed[0])
+		q.delayed = q.delayed[1:]
+	}
+	o, until = q.again(now)
+	if o == nil {
+		o = pop(&q.waiting)
+	}
+	if o == nil && (q.opts.Eager || q.urgent > 0 || q.early < 2*beside()) {
+		o = pop(&q.offered)
+	}
+	if o == nil && len(q.delayed) > 0 && (until.IsZero() || q.delayed[0].after.Before(until)) {
+		until = q.delayed[0].after
+	}
+	return o, until
 }
 
 // A program that makes many files at once, as unpacking an archive does, needs the
@@ -132,6 +139,22 @@ func (q *Queue) calm(now time.Time) time.Time {
 	return end
 }
 
+// again takes the first object whose upload failed and may be tried again, or returns nil and when there will be
+// one: the zero time for never. Called with mu held.
+func (q *Queue) again(now time.Time) (o *object, later time.Time) {
+	q.retry = slices.DeleteFunc(q.retry, func(o *object) bool { return o.done || o.uploading })
+	for i, o := range q.retry {
+		if !now.Before(o.after) {
+			q.retry = slices.Delete(q.retry, i, i+1)
+			return o, time.Time{}
+		}
+		if later.IsZero() || o.after.Before(later) {
+			later = o.after
+		}
+	}
+	return nil, later
+}
+
 // pop takes the first object of a list that is still to be uploaded, or returns nil.
 func pop(list *[]*object) *object {
 	for len(*list) > 0 {
@@ -162,7 +185,7 @@ func (q *Queue) upload(ctx context.Context, o *object) error {
 	if n, err := q.opts.Cache.ReadAt(o.id, body, 0); err != nil || int64(n) != o.size {
 		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has %d of its %d bytes: %w", n, o.size, err))
 	}
-	done := q.opts.Outage.Ask(o.id.Key())
+	done := q.opts.Outage.Ask(objstore.OpPut, o.id.Key())
 	err := q.put(ctx, o.id, body)
 	done(err)
 	if err != nil && ctx.Err() == nil && objectid.Of(body) != o.id {
@@ -216,12 +239,24 @@ func (q *Queue) finish(o *object, err error) {
 		q.recent[o.id] = true
 		q.state.DoneObjects++
 		q.state.DoneBytes += o.size
-		q.worked()
+		q.uploads.fails, q.uploads.resume = 0, time.Time{}
+		if o.fails > 0 || q.ailing == 0 {
+			q.worked(&q.uploads)
+		}
 	case settled:
 		// Holding back everything that came later would not bring it back.
 		q.log.Error("content is lost", "object", o.id, "error", err)
 	default:
-		q.failed("upload of "+o.id.Key(), err)
+		// What others do not meet is no reason for them to wait.
+		alone := o.fails > 0 && q.uploads.fails == 0
+		q.failed(&q.uploads, "upload of "+o.id.Key(), err)
+		if alone {
+			q.uploads.fails, q.uploads.resume = 0, time.Time{}
+		}
+		o.after = time.Now().Add(pauseAfter(err, o.fails))
+		if o.fails++; o.fails == 1 {
+			q.ailing++
+		}
 	}
 	switch {
 	case settled:
