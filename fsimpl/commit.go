@@ -11,6 +11,7 @@ import (
 	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/loroindex"
 )
 
@@ -59,7 +60,7 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		if !ino.isChanged() || fs.isRemoved(ino.node) {
 			return nil
 		}
-		if err := fs.journal.Err(); err != nil {
+		if err := fs.canCommit(ino); err != nil {
 			return err
 		}
 		if err := ino.load(ctx, false); err != nil {
@@ -67,6 +68,9 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		}
 		ino.mu.Lock()
 		err := ino.commitLocked(apart)
+		if oserror.DiskFull(err) && !apart && ino.cutsOff() {
+			err = ino.commitLocked(true) // a manifest of what it has is less than the rest written anew
+		}
 		ino.mu.Unlock()
 		if isFull(err) {
 			if err := fs.awaitRoom(ctx, ino, false, err); err != nil {
@@ -104,7 +108,7 @@ func (fs *FS) bring(ctx context.Context, m *missing) error {
 // commitLocked is commit with mu held. With apart it does without the file's earlier
 // content: what it is not on this machine stays in the objects it is in.
 func (i *inode) commitLocked(apart bool) error {
-	size := i.length()
+	size, makesRoom := i.length(), i.cutsOff()
 	content := loroindex.Content{Size: size}
 	var err error
 	if size <= i.fs.opts.ChunkSize && !apart {
@@ -147,7 +151,7 @@ func (i *inode) commitLocked(apart bool) error {
 		return tx.SetContentOf(i.node, content, written)
 	}, func(op loroindex.Op) {
 		i.ticket = i.fs.queue.Add(
-			journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update},
+			journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update, MakesRoom: makesRoom},
 			transfer.Change{Node: uint64(i.node), Objects: i.fresh, Replaces: true, Names: inContent, Offered: i.early.offers})
 		i.peer, i.end, queued = op.Peer, op.End, true
 	})

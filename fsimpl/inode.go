@@ -301,7 +301,7 @@ const sparseMost = 1 << 14
 // put makes an object of the file that the store does not have yet: in the cache and
 // pinned. Called with mu held.
 func (i *inode) put(id objectid.ID, body []byte) error {
-	if err := i.fs.cache.Put(id, body, true); err != nil {
+	if err := i.putPinned(id, body); err != nil {
 		return err
 	}
 	return i.keep(id, int64(len(body)))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/chunkcache"
+	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/internal/reserve"
@@ -110,6 +111,36 @@ func (r *diskReserve) Refill() bool {
 		r.log.Warn("a removal may fail when the disk is full", "error", err)
 	}
 	return err == nil
+}
+
+// reserved bounds the bytes of one object for which the reserve is used: the manifest of a file that is cut off.
+const reserved = 64 << 10
+
+// cutsOff reports whether a commit would do no more than cut the file's end off, which makes room
+// where its content is pending. Called with mu held.
+func (i *inode) cutsOff() bool { return i.staged.Empty() && i.length() < i.content.Size }
+
+// canCommit returns why nothing can be committed to a file: a full disk does not keep it
+// from being cut off.
+func (fs *FS) canCommit(ino *inode) error {
+	err := fs.journal.Err()
+	if errors.Is(err, journal.ErrNoSpace) && fs.reserve.Left() > 0 {
+		ino.mu.RLock()
+		defer ino.mu.RUnlock()
+		if ino.cutsOff() {
+			return nil
+		}
+	}
+	return err
+}
+
+// putPinned is the cache's Put with a pin, for which a file that is cut off may use the reserve. Called with mu held.
+func (i *inode) putPinned(id objectid.ID, body []byte) error {
+	err := i.fs.cache.Put(id, body, true)
+	for oserror.DiskFull(err) && len(body) <= reserved && i.cutsOff() && i.fs.reserve.Release() {
+		err = i.fs.cache.Put(id, body, true)
+	}
+	return err
 }
 
 // isFull reports whether err means that pending content fills the cache.

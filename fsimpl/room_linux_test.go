@@ -71,3 +71,77 @@ func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
 	require.Contains(t, m.names("/"), "there is room")
 	m.stop()
 }
+
+// Content is cut off on a full disk, too, and what was pending of it gives its room back.
+func TestFilesAreCutOffOnAFullDisk(t *testing.T) {
+	const chunk = 64 << 10
+	dir := testdisk.Small(t, "24m")
+	store := newFaultStore()
+	m := &machine{t: t, store: store, data: dir, chunk: chunk}
+	m.start()
+	rng := rand.New(rand.NewPCG(3, 1))
+	small, large := randomBytes(rng, 50_000), randomBytes(rng, 5*chunk+100)
+	const files = 4
+	for i := range files {
+		m.put(fmt.Sprint("in the store ", i), small)
+	}
+	m.drain()
+	store.setFail(unavailable)
+	for i := range files {
+		m.put(fmt.Sprint("pending ", i), small)
+		m.put(fmt.Sprint("large ", i), large)
+	}
+	reserve := func() int64 {
+		info, err := os.Stat(m.state.Reserve())
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	require.Eventually(t, func() bool { return reserve() == fsimpl.DefaultReserve }, time.Minute, time.Millisecond)
+	ballast := filepath.Join(dir, "ballast")
+	testdisk.Fill(t, ballast)
+	var err error
+	for i := 0; err == nil; i++ {
+		_, err = m.Mkdir(fsimpl.Root, fmt.Sprint("directory ", i), 0o755, me)
+	}
+	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
+
+	cut := func(name string, size int64) {
+		t.Helper()
+		n, err := m.Resolve(name)
+		require.NoError(t, err)
+		f, err := m.Open(n, fsimpl.OpenWrite)
+		require.NoError(t, err)
+		require.NoError(t, f.Truncate(size))
+		require.NoError(t, f.Flush(), "%s to %d bytes", name, size)
+		require.NoError(t, f.Release())
+		testdisk.Fill(t, ballast)
+	}
+	for i := range files {
+		for _, kind := range []string{"in the store ", "pending ", "large "} {
+			name := fmt.Sprint(kind, i)
+			if i%2 == 0 {
+				cut(name, 1000)
+			}
+			n, err := m.Resolve(name)
+			require.NoError(t, err)
+			f, err := m.Open(n, fsimpl.OpenWrite|fsimpl.OpenTruncate)
+			require.NoError(t, err)
+			require.NoError(t, f.Flush(), name)
+			require.NoError(t, f.Release())
+			testdisk.Fill(t, ballast)
+		}
+	}
+	require.Positive(t, reserve())
+
+	store.setFail(nil)
+	require.NoError(t, os.Remove(ballast))
+	m.restart()
+	for i := range files {
+		for _, kind := range []string{"in the store ", "pending ", "large "} {
+			require.Empty(t, m.get(fmt.Sprint(kind, i)))
+		}
+	}
+	m.stop()
+}
