@@ -98,7 +98,7 @@ func (fs *FS) bring(ctx context.Context, m *missing) error {
 	ctx, cancel := context.WithTimeout(ctx, wholeWait)
 	defer cancel()
 	for _, e := range m.objects {
-		if err := fs.fetch.Keep(ctx, e.Object, e.Offset+e.Length); err != nil {
+		if err := fs.fetch.Keep(ctx, e.Object, max(e.Offset+e.Length, fs.opts.ChunkSize)); err != nil {
 			return err
 		}
 	}

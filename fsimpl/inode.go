@@ -28,6 +28,7 @@ type inode struct {
 	loaded  bool              // extents is valid: it need not be read from content's manifest
 	extents manifest.List     // without what staged holds; may be shorter than size: the rest is a hole
 	search  manifest.Index    // of extents
+	reach   int64             // the last byte that an extent has of its object
 	version uint64            // counts changes of extents
 	staged  *staging.File     // written and not in extents yet
 	fresh   []journal.Upload  // objects in extents that no commit named yet; one pin each is the queue's to be
@@ -85,7 +86,7 @@ func (i *inode) refresh() {
 		return
 	}
 	if e.Object != i.content.Object || e.Size != i.content.Size {
-		i.loaded, i.extents, i.search = false, nil, manifest.Index{}
+		i.loaded, i.extents, i.search, i.reach = false, nil, manifest.Index{}, 0
 		i.version++
 	}
 	i.content, i.size = e.Content, e.Size
@@ -248,7 +249,7 @@ func (fs *FS) extentsOf(ctx context.Context, c loroindex.Content) (manifest.List
 // as large as the file: the first Pocket wrote files of any size so. Called with mu held.
 func (i *inode) objectHint() int64 {
 	if i.content.Manifest || i.content.Size == 0 {
-		return i.fs.opts.ChunkSize
+		return max(i.fs.opts.ChunkSize, i.reach) // it may have been written with a larger chunk_size
 	}
 	return i.content.Size
 }
@@ -269,7 +270,12 @@ func maxFileSize(chunkSize int64) int64 { return chunkSize / extentBytes * chunk
 
 // setExtents replaces the extents. Called with mu held.
 func (i *inode) setExtents(l manifest.List) {
-	i.extents, i.search = l, l.Index()
+	i.extents, i.search, i.reach = l, l.Index(), 0
+	for n := range l {
+		if !l[n].IsHole() {
+			i.reach = max(i.reach, l[n].Offset+l[n].Length)
+		}
+	}
 	i.version++
 }
 

@@ -401,6 +401,18 @@ func TestFilesReadHereAndThereFetchFewOthers(t *testing.T) {
 	require.LessOrEqual(t, objects, 5*read)
 }
 
+func TestObjectsOfALargerChunkSizeAreAskedForOnce(t *testing.T) {
+	const chunk = 1 << 20
+	body := randomBytes(rand.New(rand.NewPCG(4, 1)), 3*chunk+5)
+	store := written(t, chunk, func(m *machine) { m.put("large", body) })
+	m := reader(t, store, chunk/8)
+	require.Equal(t, body, m.get("large"))
+	m.stop()
+	objects, gets := store.total()
+	require.Equal(t, 5, objects, "four chunks and a manifest")
+	require.LessOrEqual(t, gets, 6, "but the first, before its size is known")
+}
+
 func TestOutageThatWasWaitedForOnceIsNotWaitedForAgain(t *testing.T) {
 	store, names, bodies := directory(t, 20)
 	m := reader(t, store, 64<<10)

@@ -83,7 +83,8 @@ type ConditionalGetter interface {
 type HashedGetter interface {
 	// GetHashed is Get, and returns the SHA-256 of body as it was read. room returns memory of
 	// size bytes, which is not more than max, for the object: it is called once the size is known,
-	// and again for each further attempt, if any. body is that memory, or other memory where the size was not known before.
+	// and again for each further attempt, if any. body is that memory, or other memory where the size was not known before
+	// or is more than a store's word is taken for.
 	// It belongs to the caller, also after an error.
 	GetHashed(ctx context.Context, key string, max int64, room func(size int64) []byte) (body []byte, sum [sha256.Size]byte, err error)
 }

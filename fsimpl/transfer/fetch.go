@@ -3,6 +3,7 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/pagebuf"
 	"github.com/hamflx/pocket/objstore"
@@ -21,9 +23,14 @@ const (
 	// behind guesses. 12.5 MB are under way on a link of 1 Gbit/s and 100 ms.
 	fetchMemory = 24 << 20
 	aheadMemory = 32 << 20
+	// objectLeast is what is accounted for an object at least: callers know about how large it is.
+	objectLeast = 64 << 10
 	// objectMost is the size of the largest object that is read unless the caller
 	// expects a larger one: the largest chunk_size that can be configured.
 	objectMost = 64 << 20
+	// wholeMost is the same of an object that the caller expects to be larger, a file that was
+	// written whole: the cache takes no larger one, and each piece of a file would be read by reading it all.
+	wholeMost = chunkcache.MaxChunk
 	// aheadMost bounds the objects that are fetched ahead of readers: fewer than the
 	// requests that a store makes at once, some of which are for readers.
 	aheadMost = 48
@@ -201,7 +208,7 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 	if f.content.failing() || !f.ahead.TryAcquire(1) {
 		return false
 	}
-	weight := min(max(size, 1), aheadMemory)
+	weight := min(account(size), aheadMemory)
 	if !f.aheadMemory.TryAcquire(weight) {
 		f.ahead.Release(1)
 		return false
@@ -212,7 +219,7 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 // verify has the cache compare a large object with its name, as it does once in a
 // process, before a reader waits for that.
 func (f *Fetcher) verify(id objectid.ID, size int64) {
-	weight := min(max(size, 1), aheadMemory)
+	weight := min(account(size), aheadMemory)
 	if size < verifyAbove || !f.aheadMemory.TryAcquire(weight) {
 		return
 	}
@@ -238,7 +245,7 @@ func (f *Fetcher) PrefetchWait(ctx context.Context, id objectid.ID, size int64) 
 	if f.content.failing() || f.ahead.Acquire(ctx, 1) != nil {
 		return false
 	}
-	weight := min(max(size, 1), aheadMemory)
+	weight := min(account(size), aheadMemory)
 	if f.aheadMemory.Acquire(ctx, weight) != nil {
 		f.ahead.Release(1)
 		return false
@@ -269,9 +276,13 @@ func (f *Fetcher) flying(id objectid.ID) bool {
 	return f.flights[id] != nil
 }
 
+// account returns the bytes that may arrive for an object of about size bytes, as an index or a manifest has
+// it: whoever wrote that may have been wrong, or lie.
+func account(size int64) int64 { return min(max(size, objectLeast), wholeMost) }
+
 // acquireMemory waits for the memory of a fetch that a reader asked for.
 func (f *Fetcher) acquireMemory(size int64) (release func(), err error) {
-	weight := min(max(size, 1), fetchMemory)
+	weight := min(account(size), fetchMemory)
 	if err := f.memory.Acquire(f.ctx, weight); err != nil {
 		return nil, err
 	}
@@ -332,7 +343,7 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64
 	fetched := false
 	release, err := acquire(size)
 	if err == nil {
-		defer release()
+		defer func() { release() }()
 		// A flight that ended just now may have brought it.
 		if f.cache.Has(id) {
 			if body, err := f.cache.Get(id); err == nil {
@@ -340,7 +351,16 @@ func (f *Fetcher) fly(id objectid.ID, size int64, fl *flight, acquire func(int64
 			}
 		}
 		if fetched = fl.body == nil; fetched {
-			fl.body, err = f.get(id, max(size, objectMost))
+			fl.body, err = f.get(id, account(size))
+		}
+		if errors.Is(err, objstore.ErrTooLarge) && size < objectMost {
+			// Nothing of it was read. It is larger than the caller thought.
+			release()
+			if release, err = f.acquireMemory(objectMost); err != nil {
+				release = func() {}
+			} else {
+				fl.body, err = f.get(id, objectMost)
+			}
 		}
 	}
 	fl.err, fl.kept = err, err

@@ -134,7 +134,7 @@ func TestObjectThatTheCacheHasNoRoomForIsNotFetchedForEveryRead(t *testing.T) {
 	require.Len(t, store.asked, 1)
 	for n := range 20 { // more than is held
 		other := store.object(t, string(append(make([]byte, 1<<20), byte(n))))
-		require.ErrorIs(t, f.Keep(t.Context(), other, 1<<20), chunkcache.ErrFull)
+		require.ErrorIs(t, f.Keep(t.Context(), other, 1<<20+1), chunkcache.ErrFull)
 	}
 	_, err := read(t, f, id, 7)
 	require.NoError(t, err)
@@ -439,4 +439,56 @@ func (s retriedStore) GetHashed(ctx context.Context, key string, max int64, room
 	}
 	copy(room(int64(len(body))), body[:len(body)/2])
 	return body, objectid.Of(body), nil
+}
+
+// boundedStore notes how many bytes its callers would take together.
+type boundedStore struct {
+	*gatedStore
+	mu         sync.Mutex
+	sum, peak  int64 // guarded by mu
+	asks, most int64 // guarded by mu
+}
+
+func (s *boundedStore) Get(ctx context.Context, key string, max int64) ([]byte, error) {
+	s.mu.Lock()
+	s.sum += max
+	s.asks++
+	if s.sum > s.peak {
+		s.peak = s.sum
+	}
+	if max > s.most {
+		s.most = max
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.sum -= max
+		s.mu.Unlock()
+	}()
+	return s.gatedStore.Get(ctx, key, max)
+}
+
+// Neither what an index says of the size of objects nor what arrives takes more memory than there is for it.
+func TestMemoryOfFetchesIsBoundedWhateverObjectsAreSaidToBe(t *testing.T) {
+	store := &boundedStore{gatedStore: newGatedStore()}
+	f, cache := newFetcher(t, store, time.Minute)
+	close(cache.may)
+	var readers sync.WaitGroup
+	for n := range 20 {
+		body := strings.Repeat(string(rune('a'+n)), 200_000)
+		id := store.object(t, body)
+		readers.Go(func() { // larger than it was said to be
+			p := make([]byte, 10)
+			assert.NoError(t, f.ReadAt(t.Context(), id, 10, p, 199_990))
+			assert.Equal(t, body[:10], string(p))
+		})
+	}
+	readers.Wait()
+	require.EqualValues(t, 40, store.asks, "once as large as was said, which costs no body")
+	require.LessOrEqual(t, store.peak, int64(objectMost))
+
+	_, err := read(t, f, store.object(t, "small"), 5)
+	require.NoError(t, err)
+	require.NoError(t, f.ReadAt(t.Context(), store.object(t, "said to be huge"), 1<<50, make([]byte, 4), 0))
+	require.EqualValues(t, wholeMost, store.most)
 }

@@ -229,11 +229,18 @@ func (s *Store) read(ctx context.Context, root *os.Root, key, p string, max int6
 	if size > max {
 		return nil, s.errorOf(objstore.OpGet, key, objstore.ErrTooLarge, fmt.Errorf("it has %d bytes, the most accepted are %d", size, max))
 	}
-	body := make([]byte, size)
 	const piece = 8 << 20 // read between two looks at the context
-	for done := 0; done < len(body); {
-		n, err := io.ReadFull(f, body[done:min(len(body), done+piece)])
+	body := make([]byte, 0, min(size, piece))
+	for int64(len(body)) < size {
+		if len(body) == cap(body) { // memory follows what was read, not what the file is said to have
+			more := make([]byte, len(body), min(size, 2*int64(len(body))))
+			copy(more, body)
+			body = more
+		}
+		done := len(body)
+		n, err := io.ReadFull(f, body[done:min(cap(body), done+piece)])
 		done += n
+		body = body[:done]
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, s.errorOf(objstore.OpGet, key, objstore.ErrUnavailable, fmt.Errorf("the file became shorter while it was read, at %d of %d bytes", done, size))
 		}

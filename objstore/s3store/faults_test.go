@@ -3,9 +3,12 @@ package s3store_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -184,6 +187,33 @@ func TestBodyWithoutALengthIsRefusedUnlessItsEndIsMarked(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrTooLarge)
 	_, err = raw(t, "HTTP/1.1 200 OK\nETag: \"x\"\nTransfer-Encoding: chunked\n\n5\nhello\n").Get(t.Context(), "k", noLimit)
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
+}
+
+// A service's word for the size of an object costs no memory, nor does what follows the size it gave.
+func TestMemoryForABodyFollowsWhatArrives(t *testing.T) {
+	const said = 1 << 30
+	lies := raw(t, fmt.Sprintf("HTTP/1.1 200 OK\nETag: \"x\"\nContent-Length: %d\n\nhello", said))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := lies.Get(t.Context(), "k", said)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	_, _, err = lies.GetHashed(t.Context(), "k", said, func(size int64) []byte { return make([]byte, size) })
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(said/10))
+
+	body, err := raw(t, "HTTP/1.1 200 OK\nETag: \"x\"\nContent-Length: 5\n\nhello and more").Get(t.Context(), "k", 100)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(body))
+
+	srv := s3test.New(t)
+	want := make([]byte, 37<<20)
+	rand.NewChaCha8([32]byte{}).Read(want)
+	require.NoError(t, srv.SetObject("k", want))
+	body, sum, err := open(t, configOf(srv)).GetHashed(t.Context(), "k", noLimit, func(int64) []byte { panic("it is not there yet") })
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, body))
+	require.EqualValues(t, sha256.Sum256(want), sum)
 }
 
 func TestListingThatCannotBeTrustedIsAnError(t *testing.T) {

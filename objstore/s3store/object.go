@@ -119,6 +119,10 @@ var errTooLarge = errors.New("too large")
 // piece is how much of a body is read before it is hashed: the processor has it at hand then.
 const piece = 256 << 10
 
+// atOnce is how much memory is taken for a body before any of it arrived, whatever the service says of
+// its size: a chunk and more. Beyond that it follows what arrives.
+const atOnce = 8 << 20
+
 // receiver is how a body is taken in.
 type receiver struct {
 	max  int64                   // bytes to accept
@@ -131,22 +135,35 @@ func (to *receiver) read(r io.Reader, size int64) ([]byte, error) {
 	if size > to.max {
 		return nil, fmt.Errorf("%w: it has %d bytes, the most accepted are %d", errTooLarge, size, to.max)
 	}
-	if size >= 0 {
-		var body []byte
-		if to.room != nil {
-			body = to.room(size)[:size]
-		} else {
-			body = make([]byte, size)
-		}
-		for n := 0; n < len(body); {
-			got, err := io.ReadFull(r, body[n:min(n+piece, len(body))])
-			to.arrived(body[n : n+got])
-			if n += got; err != nil {
-				return nil, fmt.Errorf("the body was cut after %d of %d bytes: %w", n, size, err)
-			}
-		}
-		return body, nil
+	if size < 0 {
+		return to.readToEnd(r)
 	}
+	var body []byte
+	if size <= atOnce && to.room != nil {
+		body = to.room(size)[:0:size]
+	} else {
+		body = make([]byte, 0, min(size, atOnce))
+	}
+	for int64(len(body)) < size {
+		if len(body) == cap(body) {
+			// Who says that much is coming has sent no less than half of it by then.
+			more := make([]byte, len(body), min(size, 2*int64(len(body))))
+			copy(more, body)
+			body = more
+		}
+		n := len(body)
+		got, err := io.ReadFull(r, body[n:min(n+piece, cap(body))])
+		body = body[:n+got]
+		to.arrived(body[n:])
+		if err != nil {
+			return nil, fmt.Errorf("the body was cut after %d of %d bytes: %w", len(body), size, err)
+		}
+	}
+	return body, nil
+}
+
+// readToEnd reads a body of unknown size.
+func (to *receiver) readToEnd(r io.Reader) ([]byte, error) {
 	body := make([]byte, 0, 64<<10)
 	for {
 		if len(body) == cap(body) {
