@@ -208,7 +208,7 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 	if f.content.failing() || !f.ahead.TryAcquire(1) {
 		return false
 	}
-	weight := min(account(size), aheadMemory)
+	weight := min(memoryFor(size), aheadMemory)
 	if !f.aheadMemory.TryAcquire(weight) {
 		f.ahead.Release(1)
 		return false
@@ -219,7 +219,7 @@ func (f *Fetcher) Prefetch(id objectid.ID, size int64) bool {
 // verify has the cache compare a large object with its name, as it does once in a
 // process, before a reader waits for that.
 func (f *Fetcher) verify(id objectid.ID, size int64) {
-	weight := min(account(size), aheadMemory)
+	weight := min(memoryFor(size), aheadMemory)
 	if size < verifyAbove || !f.aheadMemory.TryAcquire(weight) {
 		return
 	}
@@ -245,7 +245,7 @@ func (f *Fetcher) PrefetchWait(ctx context.Context, id objectid.ID, size int64) 
 	if f.content.failing() || f.ahead.Acquire(ctx, 1) != nil {
 		return false
 	}
-	weight := min(account(size), aheadMemory)
+	weight := min(memoryFor(size), aheadMemory)
 	if f.aheadMemory.Acquire(ctx, weight) != nil {
 		f.ahead.Release(1)
 		return false
@@ -280,9 +280,12 @@ func (f *Fetcher) flying(id objectid.ID) bool {
 // it: whoever wrote that may have been wrong, or lie.
 func account(size int64) int64 { return min(max(size, objectLeast), wholeMost) }
 
+// memoryFor returns the bytes of memory that an object of about size bytes takes.
+func memoryFor(size int64) int64 { return pagebuf.Held(account(size)) }
+
 // acquireMemory waits for the memory of a fetch that a reader asked for.
 func (f *Fetcher) acquireMemory(size int64) (release func(), err error) {
-	weight := min(account(size), fetchMemory)
+	weight := min(memoryFor(size), fetchMemory)
 	if err := f.memory.Acquire(f.ctx, weight); err != nil {
 		return nil, err
 	}
@@ -385,9 +388,9 @@ func (f *Fetcher) hold(id objectid.ID, body *pagebuf.Buffer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.held = append(f.held, heldObject{id, body.Hold()})
-	sum := 0
+	sum := int64(0)
 	for i := len(f.held) - 1; i >= 0; i-- {
-		if sum += f.held[i].body.Len(); sum > heldMost {
+		if sum += f.held[i].body.Held(); sum > heldMost {
 			for _, h := range f.held[:i+1] {
 				h.body.Release()
 			}

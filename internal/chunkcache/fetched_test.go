@@ -49,6 +49,23 @@ func TestFetchedChunkIsServedFromMemory(t *testing.T) {
 	requireChunk(t, c, id, body)
 }
 
+// What counts is the memory that a chunk takes, which may be twice as much as its bytes.
+func TestMemoryOfFetchedChunksIsBounded(t *testing.T) {
+	used := pagebuf.InUse()
+	c := open(t, t.TempDir(), 0)
+	const size = 2<<20 + 1
+	for n := range hotBytes / size {
+		id, body := chunk(n, size)
+		memory := pagebuf.New(size)
+		copy(memory.Bytes(), body)
+		require.NoError(t, c.PutFetched(id, memory, false))
+		memory.Release()
+	}
+	require.LessOrEqual(t, pagebuf.InUse()-used, int64(hotBytes))
+	require.NoError(t, c.Close())
+	require.Equal(t, used, pagebuf.InUse())
+}
+
 // A sequential reader comes once: what it left behind makes room, not what it will reach.
 func TestFetchedChunkThatWasReadToItsEndLeavesMemoryFirst(t *testing.T) {
 	used := pagebuf.InUse()

@@ -68,7 +68,7 @@ func (c *Cache) keep(id objectid.ID, body *pagebuf.Buffer, once bool) {
 	if _, there := c.hot.get(id); there {
 		return
 	}
-	if !c.hot.put(id, hotChunk{body.Hold(), once}, int64(body.Len())) {
+	if !c.hot.put(id, hotChunk{body.Hold(), once}, body.Held()) {
 		body.Release()
 	}
 }

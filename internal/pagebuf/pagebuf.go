@@ -57,6 +57,17 @@ func (b *Buffer) Bytes() []byte { return b.bytes }
 // Len returns how many bytes there are.
 func (b *Buffer) Len() int { return len(b.bytes) }
 
+// Held returns how many bytes of memory the buffer holds: Len or, of memory that will be used again, more.
+func (b *Buffer) Held() int64 { return int64(max(len(b.memory), len(b.bytes))) }
+
+// Held returns how many bytes of memory a new buffer of size bytes holds.
+func Held(size int64) int64 {
+	if size < least || size > most {
+		return size
+	}
+	return 1 << bits.Len64(uint64(size-1))
+}
+
 // Own returns the bytes for good: a copy where the memory will be used again. The caller
 // holds the buffer.
 func (b *Buffer) Own() []byte {
@@ -75,7 +86,8 @@ func (b *Buffer) Hold() *Buffer {
 	return b
 }
 
-// Release ends what New, Of or Hold began.
+// Release ends what New, Of or Hold began. It does not wait for the system to take memory back, which
+// may take long, so that it may be called with locks held.
 func (b *Buffer) Release() {
 	switch n := b.refs.Add(-1); {
 	case n > 0:
@@ -135,5 +147,7 @@ func (s *spares) put(memory []byte) {
 		return
 	}
 	s.mu.Unlock()
-	free(memory)
+	go giveBack(memory)
 }
+
+var giveBack = free // tests look at it

@@ -63,3 +63,34 @@ func TestLittleIsKeptWhileNobodyUsesIt(t *testing.T) {
 	defer spare.mu.Unlock()
 	require.LessOrEqual(t, spare.bytes, int64(spareMost))
 }
+
+func TestWhatIsHeldIsCounted(t *testing.T) {
+	for _, size := range []int{0, 10, least - 1, least, least + 1, 3 << 20, 4 << 20, 4<<20 + 1, most, most + 1} {
+		used := InUse()
+		b := New(size)
+		require.Equal(t, Held(int64(size)), b.Held(), size)
+		if size >= least && size <= most {
+			require.Equal(t, InUse()-used, b.Held(), size)
+		}
+		b.Release()
+	}
+	require.EqualValues(t, 8<<20, Held(4<<20+1))
+	of := Of(make([]byte, 100))
+	require.EqualValues(t, 100, of.Held())
+	of.Release()
+}
+
+func TestReleaseDoesNotWaitForTheSystem(t *testing.T) {
+	given, wait := make(chan struct{}, 2), make(chan struct{})
+	giveBack = func(memory []byte) {
+		<-wait
+		free(memory)
+		given <- struct{}{}
+	}
+	a, b := New(spareMost), New(spareMost)
+	a.Release()
+	b.Release() // more than is kept
+	close(wait)
+	<-given
+	giveBack = free
+}
