@@ -84,7 +84,7 @@ type Cache struct {
 	background sync.WaitGroup // of the scan
 	closing    atomic.Bool
 	direct     chan struct{} // has an element for each direct write under way
-	noDirect   atomic.Bool   // the file system knows no direct writes
+	noDirect   atomic.Bool   // the file system of dir knows no direct writes
 
 	// syncing is held while chunks are synced, so that a sync does not end
 	// before an earlier one that took chunks it must wait for.

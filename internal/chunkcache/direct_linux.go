@@ -13,11 +13,11 @@ import (
 const directAlign = 4096
 
 // writeFileDirect is writeFile for a new file, without the page cache. errNoDirect
-// when the file system does not know that.
+// when the file system does not know that, errNotNow when body is not aligned for it.
 func writeFileDirect(path string, body []byte) error {
 	whole := len(body) - len(body)%directAlign
 	if whole == 0 || uintptr(unsafe.Pointer(&body[0]))%directAlign != 0 {
-		return errNoDirect
+		return errNotNow
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_DIRECT, 0o600)
 	if errors.Is(err, unix.EINVAL) {

@@ -18,9 +18,14 @@ const (
 	directPatience = 20 * time.Millisecond
 )
 
-// errNoDirect means that the file system, or this system, cannot write past the page
-// cache.
-var errNoDirect = errors.New("no direct writes")
+var (
+	// errNoDirect means that the file system of the cache, or this system, cannot write past the
+	// page cache.
+	errNoDirect = errors.New("no direct writes")
+	// errNotNow means that the page cache is to write one chunk: where it lies in memory or how long it is does
+	// not permit more, or the disk does not follow.
+	errNotNow = errors.New("no direct write of this chunk")
+)
 
 // PutFetched adds a chunk that the bucket has, as Put does without pin, but holds
 // body for those who read it next. A large one passes by the page cache: what reads it has pages
@@ -37,7 +42,7 @@ func (c *Cache) PutFetched(id objectid.ID, body *pagebuf.Buffer, stream bool) er
 	err := c.add(id, size, false, nil, func(to string, replaces bool) error {
 		if !replaces && size >= directLeast && !c.noDirect.Load() {
 			err := c.writeDirect(to, body.Bytes())
-			if !errors.Is(err, errNoDirect) {
+			if !errors.Is(err, errNoDirect) && !errors.Is(err, errNotNow) {
 				return err
 			}
 		}
@@ -49,15 +54,15 @@ func (c *Cache) PutFetched(id objectid.ID, body *pagebuf.Buffer, stream bool) er
 	return err
 }
 
-// writeDirect writes a new file past the page cache. errNoDirect when the page cache is
-// to do it: it cannot be passed, or the disk does not follow.
+// writeDirect writes a new file past the page cache. errNoDirect or errNotNow when the page cache is
+// to do it; the former holds for all chunks of this cache.
 func (c *Cache) writeDirect(to string, body []byte) error {
 	patient := time.NewTimer(directPatience)
 	defer patient.Stop()
 	select {
 	case c.direct <- struct{}{}:
 	case <-patient.C:
-		return errNoDirect
+		return errNotNow
 	}
 	defer func() { <-c.direct }()
 	err := writeFileDirect(to, body)
