@@ -254,6 +254,14 @@ func (c *causality) device(p loro.PeerID) string {
 	return d
 }
 
+// ours reports whether a peer is a session of this index's device.
+func (x *Index) ours(c *causality, p loro.PeerID) bool {
+	if x.own == nil {
+		return c.device(p) == x.device
+	}
+	return p == x.doc.Peer() || x.own[p]
+}
+
 // idOf finds the operation of an IDLP: Lamport times rise with counters.
 func (c *causality) idOf(at loro.IDLP) (loro.ID, bool) {
 	lo, end := c.start[at.Peer], c.version[at.Peer]
@@ -359,10 +367,10 @@ func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID
 	ours := false
 	for p, s := range applied {
 		look[p] = append(look[p], s)
-		ours = ours || c.device(p) == x.device
+		ours = ours || x.ours(c, p)
 	}
 	for p, start := range unknown {
-		if c.device(p) == x.device {
+		if x.ours(c, p) {
 			look[p] = append(look[p], loro.Span{Start: start, End: before[p]})
 			ours = true
 		}
@@ -376,12 +384,12 @@ func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID
 		writes[id] = append(writes[id], bodyOp{op.ID, loro.IDLP{Lamport: op.Lamport, Peer: op.ID.Peer}, contentOf(op.Value), op.Timestamp})
 	}
 	for id, ops := range writes {
-		if !slices.ContainsFunc(ops, func(op bodyOp) bool { return c.device(op.id.Peer) == x.device }) {
+		if !slices.ContainsFunc(ops, func(op bodyOp) bool { return x.ours(c, op.id.Peer) }) {
 			continue
 		}
 		ops = x.withWinner(c, id, ops)
 		for _, loser := range ops {
-			if c.device(loser.id.Peer) != x.device {
+			if !x.ours(c, loser.id.Peer) {
 				continue
 			}
 			if winner, lost := beaten(c, loser, ops); lost {
@@ -585,7 +593,7 @@ func (x *Index) orphan(out *Changes, c *causality, id, deleted loro.TreeID, seen
 		n++
 	}
 	for _, d := range doings[:n] {
-		if d.Peer == at.Peer || c.device(d.Peer) != x.device {
+		if d.Peer == at.Peer || !x.ours(c, d.Peer) {
 			continue
 		}
 		op, ok1 := c.idOf(d)

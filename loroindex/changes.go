@@ -22,7 +22,7 @@ type Change struct {
 
 // Lost is a content this device wrote that another one replaced without having
 // known of it: the winner stays, and what lost is to be kept as a conflict copy.
-// Only contents written under this index's device name are reported, each by
+// Only contents that this index's device wrote are reported, each by
 // the import that brings the two together. After a crash that import may happen
 // again, and report again.
 type Lost struct {

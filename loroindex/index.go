@@ -14,9 +14,11 @@ import (
 // Options of an index.
 type Options struct {
 	// Device names this machine to people: in conflict names and in the
-	// history. Recorded with every change. A device tells its own earlier
-	// sessions from other machines by it.
+	// history. Recorded with every change. Others may have the same name.
 	Device string
+	// Own are the peers of this device's earlier sessions, by which it tells what it did
+	// itself. nil: all peers that recorded Device.
+	Own []uint64
 	// Peer is the identity this session's operations are recorded under; 0, the
 	// usual choice, takes a fresh random one. Two sessions never share a peer.
 	Peer uint64
@@ -43,6 +45,7 @@ type Index struct {
 	pocket loro.Map
 
 	device string
+	own    map[loro.PeerID]bool // of earlier sessions, or nil; not changed
 	now    func() time.Time
 	next   int32    // counter of this session's next operation
 	schema bool     // the document has its schema; else the first change writes it
@@ -86,6 +89,12 @@ func newIndex(o Options) *Index {
 	x := &Index{device: o.Device, now: o.Now}
 	if x.now == nil {
 		x.now = time.Now
+	}
+	if o.Own != nil {
+		x.own = make(map[loro.PeerID]bool, len(o.Own))
+		for _, p := range o.Own {
+			x.own[loro.PeerID(p)] = true
+		}
 	}
 	peer := loro.PeerID(o.Peer)
 	if peer == 0 {
