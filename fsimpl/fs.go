@@ -137,9 +137,10 @@ type FS struct {
 	inodes map[Node]*inode       // open files, and closed ones whose last commit failed; guarded by mu
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
-	marks marks // has its own lock
-	told  atomic.Pointer[func([]Merged)]
-	left  leftFiles
+	marks  marks // has its own lock
+	merges merges
+	told   atomic.Pointer[func([]Merged)]
+	left   leftFiles
 
 	snapMu  sync.Mutex
 	updates int  // index updates in the store that its newest snapshot lacks; guarded by snapMu
@@ -187,6 +188,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs := &FS{
 		opts: opts, log: opts.Log,
 		opened:  opts.Now().UnixMicro(),
+		merges:  merges{epoch: time.Now()},
 		inodes:  make(map[Node]*inode),
 		cached:  make(chan struct{}),
 		maxSize: maxFileSize(opts.ChunkSize),
@@ -527,7 +529,11 @@ func (fs *FS) snapshot(ctx context.Context, enough int) error {
 		return nil
 	}
 	covered := fs.index.Version()
-	id, _, err := fs.index.PublishSnapshot(ctx, fs.bucket, fs.bucket.local)
+	var id objectid.ID
+	err := fs.merge(func() (changes loroindex.Changes, err error) {
+		id, changes, err = fs.index.PublishSnapshot(ctx, fs.bucket, fs.bucket.local)
+		return changes, err
+	})
 	if err != nil {
 		return err
 	}

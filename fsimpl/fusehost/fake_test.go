@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hamflx/pocket/fsimpl"
@@ -24,7 +25,8 @@ type fake struct {
 	before func(op, name string) error
 	ops    []string // what changed names, in order
 
-	inMemory bool // contents are in memory and need no copy
+	inMemory bool        // contents are in memory and need no copy
+	merged   atomic.Bool // MergedWithin
 }
 
 type fakeNode struct {
@@ -373,6 +375,8 @@ func (f *fake) Statfs() fsimpl.Statfs {
 func (f *fake) IsHere(fsimpl.Node) bool { return true }
 
 func (f *fake) OnMerge(func([]fsimpl.Merged)) {}
+
+func (f *fake) MergedWithin(time.Duration) bool { return f.merged.Load() }
 
 func (f *fake) SyncDir(fsimpl.Node) error { return f.changed("syncdir") }
 

@@ -2,11 +2,15 @@ package fusehost
 
 import (
 	"errors"
+	"time"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/winfsp/cgofuse/fuse"
 )
+
+// attrTimeout is how long the kernel keeps attributes and names without asking again.
+const attrTimeout = time.Second
 
 // Callbacks about open files. With libfuse 2 they come without a path.
 
@@ -86,6 +90,9 @@ func (h *host) openPath(path string, flags fsimpl.OpenFlags) (int, uint64) {
 	file, err := h.openNode(n, flags)
 	if err != nil {
 		return h.errno(err), noHandle
+	}
+	if h.fs.MergedWithin(2 * attrTimeout) { // once for what the system keeps, once for what was on its way to it
+		openedOutdated()
 	}
 	return h.opened(file, flags)
 }

@@ -1,6 +1,8 @@
 package fusehost
 
 import (
+	"time"
+
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/internal/pagebuf"
 )
@@ -34,6 +36,7 @@ type fileSystem interface {
 	SyncDir(n fsimpl.Node) error
 	IsHere(n fsimpl.Node) bool
 	OnMerge(tell func([]fsimpl.Merged))
+	MergedWithin(d time.Duration) bool
 
 	open(n fsimpl.Node, flags fsimpl.OpenFlags) (openFile, error)
 	create(parent fsimpl.Node, name string, mode uint32, owner fsimpl.Owner, flags fsimpl.OpenFlags) (openFile, error)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/loroindex"
@@ -317,6 +318,8 @@ func (l *layered) IsHere(n fsimpl.Node) bool {
 }
 
 func (l *layered) OnMerge(tell func([]fsimpl.Merged)) { l.main.OnMerge(tell) }
+
+func (l *layered) MergedWithin(d time.Duration) bool { return l.main.MergedWithin(d) }
 
 // otherFile is an open file of the other file system.
 type otherFile struct{ openFile }

@@ -1,6 +1,6 @@
 // Between cgofuse and libfuse 2.
 //
-// cgofuse gives its callbacks to libfuse's fuse_main_real, and that leaves five
+// cgofuse gives its callbacks to libfuse's fuse_main_real, and that leaves six
 // things that a file system of ours cannot live with:
 //
 //   - The operations carry no flags. Without flag_utime_omit_ok libfuse drops a
@@ -15,6 +15,9 @@
 //     .fuse_hiddenNNN. The two look the same to a callback, but the second must not
 //     take the old file away before the new one is there: a crash in between would lose
 //     a file that was being replaced. The request itself tells them apart.
+//   - The kernel keeps a file's size for a second and its pages as long as libfuse sees no change,
+//     which it looks for once in a second. What arrived from another machine in between would be
+//     read only up to the old size.
 //   - A read is copied twice on its way, into memory of libfuse's and from there. Where its
 //     bytes are in memory it is answered before libfuse has it.
 //   - With O_APPEND the file system has to append, except when the kernel writes a
@@ -49,6 +52,8 @@
 // that received it, and leaves it unchanged in the buffer until it is answered.
 static __thread const char *request;
 static __thread size_t request_size;
+static __thread int request_device;
+static __thread int request_outdated; // see pocket_opened_outdated
 
 // What this file calls in libfuse, set when cgofuse looks up fuse_main_real.
 static struct
@@ -107,6 +112,8 @@ static int device_receive(struct fuse_chan **channel, char *buf, size_t size)
 	}
 	request = buf;
 	request_size = n;
+	request_device = fd;
+	request_outdated = 0;
 	return n;
 }
 
@@ -115,6 +122,8 @@ static int device_send(struct fuse_chan *channel, const struct iovec iov[], size
 	int fd = lib.chan_fd(channel);
 	int err;
 
+	if (request_outdated && count == 2 && iov[1].iov_len == sizeof(struct fuse_open_out))
+		((struct fuse_open_out *)iov[1].iov_base)->open_flags &= ~FOPEN_KEEP_CACHE;
 	if (iov == NULL || writev(fd, iov, count) != -1)
 		return 0;
 	err = errno;
@@ -246,4 +255,23 @@ int pocket_writes_back(void)
 	return request != NULL && in->opcode == FUSE_WRITE &&
 		request_size >= sizeof *in + sizeof *write &&
 		(write->write_flags & FUSE_WRITE_CACHE) != 0;
+}
+
+void pocket_opened_outdated(void)
+{
+	const struct fuse_in_header *in = (const void *)request;
+	struct
+	{
+		struct fuse_out_header out;
+		struct fuse_notify_inval_inode_out inode;
+	} notice = {
+		.out = { .len = sizeof notice, .error = FUSE_NOTIFY_INVAL_INODE },
+		.inode = { .off = -1 } }; // attributes alone: pages go with the answer
+
+	if (in == NULL || in->opcode != FUSE_OPEN)
+		return;
+	request_outdated = 1;
+	notice.inode.ino = in->nodeid;
+	if (write(request_device, &notice, sizeof notice) == -1 && errno != ENOENT && errno != ENODEV) // ENOENT: it knows none
+		pocketDeviceFailed(request_device, 1, errno);
 }

@@ -40,6 +40,11 @@ func hideOf(name string) hiding {
 // from a shared mapping.
 func writesBack() bool { return C.pocket_writes_back() != 0 }
 
+// openedOutdated has the kernel forget what it knows of the file that the callback on whose thread this
+// runs is opening: size and pages may be of before another machine's change arrived, and it would cut what it
+// reads now to the size of then.
+func openedOutdated() { C.pocket_opened_outdated() }
+
 // devices has the host of every device that is being served, by file descriptor.
 var devices sync.Map // int -> *host
 

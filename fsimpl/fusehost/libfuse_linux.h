@@ -25,4 +25,8 @@ int pocket_hides(const char *name);
 // the page cache (a shared mapping) through whatever handle the kernel found.
 int pocket_writes_back(void);
 
+// pocket_opened_outdated has the kernel forget size, times and pages of the file that this thread's
+// request opens. Only valid in a callback, on its thread.
+void pocket_opened_outdated(void);
+
 #endif

@@ -46,7 +46,7 @@ func mountsAt(path string) ([]mountEntry, error) {
 // attach returns the options of macFUSE.
 func (m *Mounted) attach(o Options) (path string, args []string, err error) {
 	return m.point.path, []string{
-		"-ouse_ino,attr_timeout=1,entry_timeout=1,negative_timeout=0,auto_cache,default_permissions",
+		fmt.Sprintf("-ouse_ino,attr_timeout=%[1]v,entry_timeout=%[1]v,negative_timeout=0,auto_cache,default_permissions", attrTimeout.Seconds()),
 		"-ofsname=pocket:" + label(o.Name) + ",volname=" + label(o.Name),
 	}, nil
 }

@@ -37,8 +37,8 @@ func (m *Mounted) attach(o Options) (path string, args []string, err error) {
 	return "", []string{
 		deviceArg(fd),
 		// Inode numbers are the index's. The kernel trusts attributes and names for a
-		// second, which is how late changes from other machines may be seen.
-		"-ouse_ino,attr_timeout=1,entry_timeout=1,negative_timeout=0",
+		// while, which is how late changes from other machines may be seen.
+		fmt.Sprintf("-ouse_ino,attr_timeout=%[1]v,entry_timeout=%[1]v,negative_timeout=0", attrTimeout.Seconds()),
 		// What the page cache has of a file is kept from one open to the next as
 		// long as size and time are the same.
 		"-oauto_cache",

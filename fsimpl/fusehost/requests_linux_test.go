@@ -60,6 +60,32 @@ func TestOperationsThatWaitKeepNobodyWaiting(t *testing.T) {
 	}
 }
 
+// A file that became longer on another machine is read whole at once, although the kernel has
+// its old size and content.
+func TestWhatArrivedJustNowIsReadWhole(t *testing.T) {
+	fs := newFake()
+	_, dir := mountFake(t, fs)
+	path := filepath.Join(dir, "f")
+	for _, c := range []struct{ was, is string }{
+		{"short", "what arrived is longer"},
+		{"as long", "ditto.."},
+		{"what was longer", "short"},
+	} {
+		write(t, path, c.was)
+		require.Equal(t, c.was, read(t, path))
+		n, err := fs.Resolve("/f")
+		require.NoError(t, err)
+		fs.mu.Lock()
+		fs.nodes[n].data = nil
+		fs.nodes[n].data = append(fs.nodes[n].data, c.is...)
+		fs.mu.Unlock()
+		fs.merged.Store(true)
+		require.Equal(t, c.is, read(t, path))
+		require.EqualValues(t, len(c.is), stat(t, path).Size)
+		fs.merged.Store(false)
+	}
+}
+
 // What is in memory is answered from there, each reader with its bytes, up to the end of the file.
 func TestReadsOfWhatIsInMemoryAreAnsweredFromThere(t *testing.T) {
 	used := pagebuf.InUse()
