@@ -147,7 +147,11 @@ func (i *inode) commitLocked(apart bool) error {
 	written := i.ctime
 	i.attrMu.Unlock()
 	queued := false
-	err = i.fs.index.Update(func(tx *loroindex.Tx) error {
+	var kept besides
+	err = i.fs.index.Update(func(tx *loroindex.Tx) (err error) {
+		if kept, err = i.giveWay(tx, content); err != nil {
+			return err
+		}
 		return tx.SetContentOf(i.node, content, written)
 	}, func(op loroindex.Op) {
 		i.ticket = i.fs.queue.Add(
@@ -161,6 +165,7 @@ func (i *inode) commitLocked(apart bool) error {
 	if err != nil {
 		return err
 	}
+	i.fs.tellKept(kept, i.node)
 	if !queued { // the same content as before
 		i.dropFresh(func(objectid.ID) bool { return false })
 	}

@@ -135,6 +135,7 @@ type FS struct {
 
 	mu     sync.RWMutex
 	inodes map[Node]*inode       // open files, and closed ones whose last commit failed; guarded by mu
+	cameUp []Node                // that the mount made or moved by itself, to be told of; guarded by mu
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
 	marks  marks // has its own lock

@@ -129,11 +129,9 @@ func (fs *FS) forget(ino *inode) {
 	ino.pins = nil
 }
 
-// isRemoved reports whether a node was unlinked.
-func (fs *FS) isRemoved(n Node) bool {
-	e, err := fs.index.Stat(n)
-	return err == nil && e.Removed
-}
+// isRemoved reports whether a node was unlinked here. One that another machine unlinked comes
+// back with what is written here.
+func (fs *FS) isRemoved(n Node) bool { return fs.index.RemovedHere(n) }
 
 func (i *inode) isChanged() bool {
 	i.attrMu.Lock()

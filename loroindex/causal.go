@@ -392,7 +392,7 @@ func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID
 			if !x.ours(c, loser.id.Peer) {
 				continue
 			}
-			if winner, lost := beaten(c, loser, ops); lost {
+			if winner, lost := beaten(c, loser, ops); lost && !x.removedKnowing(c, id, loser.id) {
 				if n := x.slotOf(id); n != NoNode {
 					out.Lost = append(out.Lost, Lost{
 						Node: n, Content: loser.content, Peer: uint64(loser.id.Peer),
@@ -405,6 +405,21 @@ func (x *Index) lostContents(out *Changes, c *causality, applied map[loro.PeerID
 	slices.SortFunc(out.Lost, func(a, b Lost) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Time, b.Time))
 	})
+}
+
+// removedKnowing reports whether this device deleted a node, or a directory above it, and knew of
+// op when it did.
+func (x *Index) removedKnowing(c *causality, id loro.TreeID, op loro.ID) bool {
+	place := x.placeOf(id)
+	for place == loro.Hidden {
+		id, place = x.parentOf(id)
+	}
+	at, ok := x.tree.LastMove(id)
+	if place != loro.Trashed || !ok || !x.ours(c, at.Peer) {
+		return false
+	}
+	deletion, ok := c.idOf(at)
+	return ok && c.knows(deletion, op)
 }
 
 // beaten reports whether op was replaced by a write that did not know it, and

@@ -74,6 +74,63 @@ func (t *Tx) Rescue(n Node) error {
 	return nil
 }
 
+// Home returns where [Tx.Rescue] would bring back a node that is out of sight, or where it is.
+//
+// Errors: ErrNotExist.
+func (t *Tx) Home(n Node) (Node, error) {
+	x := t.x
+	if !x.known(n) {
+		return NoNode, fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	n = x.canon(n)
+	if x.at(n).flags&fVisible != 0 {
+		return x.at(n).parent, nil
+	}
+	return x.home(n)
+}
+
+// RemovedHere reports whether this session removed a node. What another one removed it did not
+// know of what is written here now.
+func (t *Tx) RemovedHere(n Node) bool { return t.x.removedHere(n) }
+
+// RemovedHere is [Tx.RemovedHere].
+func (x *Index) RemovedHere(n Node) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.removedHere(n)
+}
+
+func (x *Index) removedHere(n Node) bool {
+	if !x.known(n) || x.at(n).flags&fVisible != 0 {
+		return false
+	}
+	id := x.id(n)
+	at, ok := x.tree.LastMove(id)
+	return ok && x.placeOf(id) == loro.Trashed && uint64(at.Peer) == x.Peer()
+}
+
+// WrittenBy tells which device wrote a node's content and when, in seconds since 1970, as far as
+// the history goes.
+func (t *Tx) WrittenBy(n Node) (device string, unix int64) {
+	x := t.x
+	if !x.known(n) {
+		return "", 0
+	}
+	reg, ok := x.tree.Meta(x.id(x.canon(n))).Register(keyContent)
+	if !ok {
+		return "", 0
+	}
+	op, ok := newCausality(x.doc).idOf(reg.IDLP)
+	if !ok {
+		return "", 0
+	}
+	c, err := x.doc.ChangeOf(op)
+	if err != nil {
+		return "", 0 // before the start of a compacted history
+	}
+	return c.Message, c.Timestamp
+}
+
 // home returns the nearest visible directory above the last place of a node
 // that is out of sight.
 func (x *Index) home(n Node) (Node, error) {
