@@ -380,6 +380,17 @@ func TestOrphansAreFoundAndRescued(t *testing.T) {
 			theirs: func(tx *Tx) error { return tx.Remove(find2(tx, "e/f")) },
 			node:   "e/f", want: []string{"d/", "e/", "e/f"},
 		},
+		"content of a file renamed and deleted": {
+			mine: func(t *testing.T, x *Index) { setContent(t, x, "e/f", "edited") },
+			theirs: func(tx *Tx) error {
+				f := find2(tx, "e/f")
+				if _, err := tx.Rename(f, find2(tx, "e"), "g", false); err != nil {
+					return err
+				}
+				return tx.Remove(f)
+			},
+			node: "e/f", want: []string{"d/", "e/", "e/g"},
+		},
 		"content of a file deleted with its directory": {
 			mine: func(t *testing.T, x *Index) { setContent(t, x, "e/f", "edited") },
 			theirs: func(tx *Tx) error {
@@ -436,6 +447,7 @@ func TestOrphansAreFoundAndRescued(t *testing.T) {
 
 			do(t, a, func(tx *Tx) error { return tx.Rescue(n) })
 			require.Equal(t, c.want, paths(t, a))
+			checkView(t, a)
 			all, err = a.Orphans()
 			require.NoError(t, err)
 			require.Empty(t, all)

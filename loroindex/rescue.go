@@ -60,7 +60,7 @@ func (t *Tx) Rescue(n Node) error {
 	}
 	x.read(d)
 	t.save(n)
-	given := x.givenOf(n)
+	given := x.givenIn(n) // it may have been renamed before it was deleted
 	if nd.flags&fPlaced != 0 {
 		x.displace(n)
 	}
