@@ -237,3 +237,29 @@ func TestContentSurvivesADeletionThatDidNotKnowItThoughTheDeletersWouldWin(t *te
 		})
 	}
 }
+
+// Two machines may have the same name, as those do that are made from one image.
+func TestMachinesOfOneNameKeepTheirOwnContentsAlone(t *testing.T) {
+	all := machinesApart(t, "pc", "pc", "pc")
+	a, b, c := all[0], all[1], all[2]
+	a.put("f.txt", []byte("first"))
+	mark(t, a, b, c)
+	for _, m := range all {
+		m.store.setFail(unavailable)
+	}
+	a.put("f.txt", []byte("written by a"))
+	b.put("f.txt", []byte("written by b"))
+	_, err := c.Unlink(root, "f.txt")
+	require.NoError(t, err)
+	for _, m := range all {
+		m.store.setFail(nil)
+	}
+	holdInTheEnd(t, all, "written by a", "written by b")
+	mark(t, c, a, b)
+	holdInTheEnd(t, all, "written by a", "written by b")
+	// Also after a restart, to which what was written before is its own.
+	for _, m := range all {
+		m.restart()
+	}
+	holdInTheEnd(t, all, "written by a", "written by b")
+}

@@ -225,6 +225,9 @@ func (fs *FS) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := fs.noteSession(ctx, left.Entries); err != nil {
+		return err
+	}
 	fs.siblings = siblings{fs: fs, most: min(siblingMost, fs.opts.CacheSize/8)}
 	fs.outage = transfer.NewOutage(fs.opts.Store, fs.opts.ReadWait, fs.log)
 	fs.fetch = transfer.NewFetcher(fs.opts.Store, fs.cache, fs.outage, fs.log)
@@ -322,9 +325,9 @@ func (fs *FS) makeRoom() bool {
 
 // load opens the index from the store or, when that cannot be reached, from what
 // this machine knows of it. It returns what the store had beyond that.
-func (fs *FS) load(ctx context.Context, local *localIndex) (loroindex.Changes, error) {
+func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroindex.Changes, error) {
 	defer local.forget()
-	options := loroindex.Options{Device: fs.opts.Device, Now: fs.opts.Now, History: fs.putHistory}
+	options := loroindex.Options{Device: fs.opts.Device, Own: own, Now: fs.opts.Now, History: fs.putHistory}
 	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
 	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local}

@@ -172,7 +172,7 @@ func (fs *FS) setAsideFrom(why error, changes int) error {
 
 // loadAndImport loads the index and imports journal entries.
 func (fs *FS) loadAndImport(ctx context.Context, local *localIndex, entries []journal.Entry) (loroindex.Changes, error) {
-	merged, err := fs.load(ctx, local)
+	merged, err := fs.load(ctx, local, fs.ownPeers(entries))
 	if err != nil {
 		return merged, err
 	}
