@@ -2,14 +2,19 @@ package s3store
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/encoding/httpbinding"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -17,9 +22,9 @@ import (
 
 // Reading and writing many small objects costs processor time above all, and most of that goes
 // to the forty steps that the SDK takes for each request. A GetObject and a PutObject need
-// three of them: the URL, the signature, the answer. So where the bucket's address is known,
-// which is wherever an endpoint is given, they are made here, and only the signature is left to
-// the SDK's signer. Whatever is unusual is the SDK's: the addresses of AWS, and for a while
+// three of them: the URL, the signature, the answer. So they are made here, where the SDK would
+// send them and for the region that it would sign them for, and only the signature is left to
+// its signer. Whatever is unusual is the SDK's: buckets that want other signatures, and for a while
 // every request after an answer that was an error.
 
 // sdkAfter is how long the SDK makes all requests after an answer that was an error.
@@ -47,19 +52,45 @@ func (s *Store) learnTime(err error) bool {
 	return err == nil
 }
 
-// bucketURL returns the URL of a bucket at an address with an endpoint, without a slash
-// at its end.
-func bucketURL(at *address, bucket string) (*url.URL, error) {
-	u, err := url.Parse(at.endpoint)
-	if err != nil {
-		return nil, err
+// destination is an HTTP client that sends nothing, and keeps where it should have gone.
+type destination struct {
+	url    *url.URL
+	signed string // the Authorization header
+}
+
+var errNotSent = errors.New("not sent")
+
+func (d *destination) Do(req *http.Request) (*http.Response, error) {
+	d.url, d.signed = req.URL, req.Header.Get("Authorization")
+	return nil, errNotSent
+}
+
+// scope matches the Authorization header of the usual signature, and has the region for which it is:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
+var scope = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=[^/]+/[0-9]{8}/([a-zA-Z0-9-]+)/s3/aws4_request,`)
+
+// findBase learns from the SDK where it sends requests about the bucket, by region, endpoint, FIPS, dual
+// stack and whatever else it reads from the environment and its files, and for which region it signs them. Where that is
+// not the usual signature, plain requests are not made. Nothing is sent.
+func (s *Store) findBase(ctx context.Context) {
+	if strings.HasSuffix(s.bucket, "--x-s3") {
+		return // a directory bucket, whose keys are asked for by a request of its own
 	}
-	if at.pathStyle {
-		u.Path += "/" + bucket
-	} else {
-		u.Host = bucket + "." + u.Host
+	const key = "k"
+	var to destination
+	_, _ = s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: aws.String(key)}, func(o *s3.Options) {
+		o.HTTPClient = &to // fails, as it should
+		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "id", SecretAccessKey: "secret"}, nil
+		})
+		o.HTTPSignerV4 = newCredentials(nil) // what is derived from these keys is not to be kept
+	})
+	found := scope.FindStringSubmatch(to.signed)
+	if found == nil || !strings.HasSuffix(to.url.Path, "/"+key) {
+		return
 	}
-	return u, nil
+	s.region = found[1]
+	s.base = &url.URL{Scheme: to.url.Scheme, Host: to.url.Host, Path: strings.TrimSuffix(to.url.Path, "/"+key)}
 }
 
 // plain returns a request about an object, whose body has the SHA-256 sum, in hexadecimal

@@ -82,7 +82,7 @@ type Store struct {
 	underWay map[*request]bool // requests that have a slot; guarded by mu
 
 	// For requests that are made without the SDK, see plain.go.
-	base     *url.URL     // of the bucket; nil where only the SDK knows it
+	base     *url.URL     // of the bucket, without a slash at its end; nil where only the SDK can make requests
 	region   string       // to sign for
 	ahead    atomic.Int64 // the service's clock of this machine's, in nanoseconds
 	sdkUntil atomic.Int64 // no such requests before, in nanoseconds since 1970
@@ -140,7 +140,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		if o.Region == "" {
 			o.Region = "us-east-1"
 		}
-		s.region = o.Region
 		o.Credentials = s.keys
 		o.HTTPSignerV4 = s.keys
 		o.HTTPClient = s.http
@@ -155,11 +154,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open s3 bucket %q: %w", cfg.Bucket, err)
 	}
-	if at.endpoint != "" {
-		if s.base, err = bucketURL(at, cfg.Bucket); err != nil {
-			return nil, fmt.Errorf("open s3 bucket %q: %w", cfg.Bucket, err)
-		}
-	}
+	s.findBase(ctx)
 	s.id = "s3 " + at.name() + " " + cfg.Bucket
 	return s, nil
 }
