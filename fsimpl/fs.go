@@ -126,8 +126,8 @@ type FS struct {
 	atimes   accessTimes
 	ctimes   changeTimes
 	maxSize  int64              // of a file
-	stop     context.CancelFunc // ends background work
-	ctx      context.Context    // of background work
+	stop     context.CancelFunc // ends background work, and what operations wait for
+	ctx      context.Context    // of both
 	work     sync.WaitGroup     // background work
 	counting sync.Once          // starts counting for Statfs
 	suspect  bool               // the journal was damaged: what it lists may not be all; as offline
@@ -422,6 +422,11 @@ func (fs *FS) drain(ctx context.Context, report func(transfer.Progress)) (commit
 	}
 	return committed, drained
 }
+
+// EndWaits ends what operations wait for, now and later: room in the cache, content that is not on this machine, in Sync
+// mode the store. They fail, and what they did not acknowledge is committed by Close if it can be. It is for
+// when nobody may use the mount any more and Close is next, which may not be called before they have returned.
+func (fs *FS) EndWaits() { fs.stop() }
 
 // LeftError is what Close returns when changes stayed in the journal: the next
 // Open of the same state directory uploads them.

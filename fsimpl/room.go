@@ -62,6 +62,9 @@ func (fs *FS) awaitRoom(ctx context.Context, ino *inode, commit bool, cause erro
 		fs.unpinStored()
 		return fs.cache.Stats().Pinned < before
 	})
+	if fs.ctx.Err() != nil && ctx.Err() != nil {
+		return &Error{Op: "write", Kind: NoSpace, Err: fmt.Errorf("the mount ends: %w", cause)}
+	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		if last := fs.queue.Progress().Err; last != nil {
 			cause = fmt.Errorf("%w; the store: %w", cause, last)

@@ -117,6 +117,44 @@ func (m *machine) cached() (bytes int64) {
 	return bytes
 }
 
+// Who waits for room in a full cache goes on when the mount ends: what was acknowledged is kept, and what was not fails.
+func TestEndOfTheMountEndsTheWaitForRoom(t *testing.T) {
+	store := newFaultStore()
+	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: 1 << 20, roomWait: time.Hour}
+	m.start()
+	store.setFail(func(op, key string) error {
+		if op == objstore.OpPut {
+			return unavailable(op, key)
+		}
+		return nil
+	})
+	body := randomBytes(rand.New(rand.NewPCG(2, 3)), 100_000)
+	m.put("acknowledged", body)
+	f := m.create(root, "not")
+	type end struct{ written, released error }
+	ended := make(chan end)
+	go func() {
+		var e end
+		for off := int64(0); e.written == nil; off += int64(len(body)) {
+			_, e.written = f.WriteAt(body, off)
+		}
+		e.released = f.Release()
+		ended <- e
+	}()
+	require.Eventually(t, func() bool { return m.Status().Cache.Pinned > m.cache/2 }, time.Minute, time.Millisecond)
+	m.EndWaits()
+	e := <-ended
+	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(e.written), e.written)
+	require.ErrorContains(t, e.written, "the mount ends")
+
+	store.setFail(nil)
+	m.stop()
+	m.start()
+	require.True(t, bytes.Equal(body, m.get("acknowledged")))
+	require.True(t, bytes.Equal(body, m.get("not")[:len(body)]), "what was written of it was kept all the same")
+	m.stop()
+}
+
 func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
 	m := newSmall(t, newFaultStore(), 8<<20)
 	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 24<<20+123)

@@ -27,6 +27,9 @@ type fake struct {
 
 	inMemory bool        // contents are in memory and need no copy
 	merged   atomic.Bool // MergedWithin
+
+	ended   chan struct{} // closed by EndWaits
+	endOnce sync.Once
 }
 
 type fakeNode struct {
@@ -40,7 +43,7 @@ type fakeNode struct {
 }
 
 func newFake() *fake {
-	f := &fake{nodes: map[fsimpl.Node]*fakeNode{}, last: fsimpl.Root}
+	f := &fake{nodes: map[fsimpl.Node]*fakeNode{}, last: fsimpl.Root, ended: make(chan struct{})}
 	f.nodes[fsimpl.Root] = f.make(fsimpl.Root, loroindex.Dir, 0o755, fsimpl.Owner{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())})
 	return f
 }
@@ -375,6 +378,7 @@ func (f *fake) Statfs() fsimpl.Statfs {
 func (f *fake) IsHere(fsimpl.Node) bool { return true }
 
 func (f *fake) OnMerge(func([]fsimpl.Merged)) {}
+func (f *fake) EndWaits()                     { f.endOnce.Do(func() { close(f.ended) }) }
 
 func (f *fake) MergedWithin(time.Duration) bool { return f.merged.Load() }
 

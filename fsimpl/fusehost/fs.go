@@ -37,6 +37,7 @@ type fileSystem interface {
 	IsHere(n fsimpl.Node) bool
 	OnMerge(tell func([]fsimpl.Merged))
 	MergedWithin(d time.Duration) bool
+	EndWaits()
 
 	open(n fsimpl.Node, flags fsimpl.OpenFlags) (openFile, error)
 	create(parent fsimpl.Node, name string, mode uint32, owner fsimpl.Owner, flags fsimpl.OpenFlags) (openFile, error)

@@ -321,6 +321,13 @@ func (l *layered) OnMerge(tell func([]fsimpl.Merged)) { l.main.OnMerge(tell) }
 
 func (l *layered) MergedWithin(d time.Duration) bool { return l.main.MergedWithin(d) }
 
+func (l *layered) EndWaits() {
+	l.main.EndWaits()
+	if other, err := l.local(false); other != nil && err == nil {
+		other.EndWaits()
+	}
+}
+
 // otherFile is an open file of the other file system.
 type otherFile struct{ openFile }
 

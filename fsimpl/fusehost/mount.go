@@ -193,6 +193,7 @@ func (m *Mounted) shut() error {
 	if !m.shutDown {
 		m.shutDown = true
 		m.host.gate.shut()
+		m.host.fs.EndWaits() // as a writer does whose file was closed, for room in a full cache
 	}
 	select {
 	case <-m.host.gate.empty:

@@ -320,6 +320,39 @@ func TestUnmountWhileFilesAreOpen(t *testing.T) {
 	wait(t, m.Done())
 }
 
+// A writer may wait long, for room in a full cache or for the store: not for longer than anybody may use the mount.
+func TestUnmountEndsWhatOperationsWaitFor(t *testing.T) {
+	needFUSE(t)
+	fs := newFake()
+	dir := t.TempDir()
+	waits := make(chan struct{})
+	fs.before = func(op, _ string) error {
+		if op == "write" {
+			close(waits)
+			<-fs.ended
+			return failed(fsimpl.NoSpace)
+		}
+		return nil
+	}
+	m, err := mount(fs, Options{Path: dir, Name: "x", Log: testLog(t)})
+	require.NoError(t, err)
+	f := open(t, filepath.Join(dir, "a"), os.O_RDWR|os.O_CREATE)
+	written := make(chan error)
+	go func() {
+		_, err := f.WriteString("x")
+		written <- err
+	}()
+	<-waits
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err = m.Unmount(ctx)
+	require.ErrorIs(t, err, ErrBusy)
+	require.NotErrorIs(t, err, ErrRunning)
+	require.Error(t, <-written)
+	f.Close()
+	wait(t, m.Done())
+}
+
 func TestUnmountDoesNotWaitForAWorkingDirectory(t *testing.T) {
 	needFUSE(t)
 	dir := filepath.Join(t.TempDir(), "made")
