@@ -283,6 +283,12 @@ func (i *inode) writeOnce(p []byte, off int64, toEnd bool) error {
 		err = stage()
 	}
 	if err != nil {
+		// Of what goes beyond the end the beginning may be staged, or a chunk already: a commit
+		// must not meet it there.
+		i.staged.Truncate(size)
+		if i.extents.Size() > size {
+			i.setExtents(i.extents.Truncate(size))
+		}
 		return err
 	}
 	i.touch(max(size, end))

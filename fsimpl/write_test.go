@@ -173,6 +173,20 @@ func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
 	require.LessOrEqual(t, m.cached(), m.cache)
 }
 
+// A write that finds the cache full half-way is tried again as a whole once what came before it is
+// committed. What it had written beyond the end of the file by then is not in the way.
+func TestLargeWritesIntoAFullCacheAreTriedAgain(t *testing.T) {
+	m := newSmall(t, newFaultStore(), 8<<20)
+	body := randomBytes(rand.New(rand.NewPCG(3, 3)), 10<<20)
+	f := m.create(root, "large")
+	for off := 0; off < len(body); off += 500_000 {
+		_, err := f.WriteAt(body[off:min(off+500_000, len(body))], int64(off))
+		require.NoError(t, err)
+	}
+	m.close(f)
+	require.True(t, bytes.Equal(body, m.get("large")))
+}
+
 func TestCacheFullOfPendingContentIsNoSpaceAndLosesNothing(t *testing.T) {
 	store := newFaultStore()
 	m := newSmall(t, store, 1<<20)
