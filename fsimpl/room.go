@@ -43,7 +43,7 @@ func defaultCacheSize(dir string, chunkSize int64) int64 {
 // cache: some are left to commits, without which nothing that fills it is uploaded.
 func (fs *FS) roomForData(n int64) bool {
 	reserve := min(2*fs.opts.ChunkSize, fs.opts.CacheSize/4)
-	return fs.cache.Stats().Pinned+n <= fs.opts.CacheSize-reserve
+	return fs.cache.Room() >= n+reserve
 }
 
 // awaitRoom returns nil when the cache has more room than when a writer of ino found it

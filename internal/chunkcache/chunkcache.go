@@ -18,6 +18,7 @@ package chunkcache
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -261,6 +262,17 @@ func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Stats{Chunks: len(c.entries.ids), Bytes: c.bytes, Pinned: c.pinned, Cap: c.cap, Err: c.evictErr}
+}
+
+// Room returns how many bytes more can be pinned: up to the cap, less what emptying a pack needs.
+// It may be negative. Without a cap there is no end of it.
+func (c *Cache) Room() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cap <= 0 {
+		return math.MaxInt64
+	}
+	return c.limit() - c.pinned
 }
 
 // claim waits until nobody else has the chunk's file in hand, and takes it;
