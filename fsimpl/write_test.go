@@ -157,18 +157,20 @@ func TestEndOfTheMountEndsTheWaitForRoom(t *testing.T) {
 
 func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
 	m := newSmall(t, newFaultStore(), 8<<20)
+	// While a pack is given up, what is kept of it, up to half, is there twice.
+	most := m.cache + 512<<10
 	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 24<<20+123)
 	f := m.create(root, "large")
 	for off := 0; off < len(body); off += 50_000 {
 		_, err := f.WriteAt(body[off:min(off+50_000, len(body))], int64(off))
 		require.NoError(t, err)
-		require.LessOrEqual(t, m.Status().Cache.Bytes, m.cache)
+		require.LessOrEqual(t, m.Status().Cache.Bytes, most)
 	}
 	m.close(f)
 	require.True(t, bytes.Equal(body, m.get("large")))
 	m.restart()
 	require.True(t, bytes.Equal(body, m.get("large")))
-	require.LessOrEqual(t, m.Status().Cache.Bytes, m.cache)
+	require.LessOrEqual(t, m.Status().Cache.Bytes, most)
 	m.stop()
 	require.LessOrEqual(t, m.cached(), m.cache)
 }

@@ -173,6 +173,9 @@ func openCache(dir string, capBytes int64, pinned []objectid.ID, most int64) (*C
 // Close waits for what goes on in the background and closes open files. What is
 // not synced stays that way. No other method may be called afterwards.
 func (c *Cache) Close() error {
+	if s := c.Stats(); s.Cap > 0 && s.Bytes > s.Cap {
+		c.evict(0) // those that came last, all at once, left it to each other
+	}
 	c.closing.Store(true)
 	c.background.Wait()
 	c.mu.Lock()

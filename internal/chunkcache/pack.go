@@ -111,8 +111,9 @@ func parseRecord(header []byte) (id objectid.ID, size int64, ok bool) {
 }
 
 // append puts a chunk into the pack that grows. On success the caller names the
-// record, or does not, and gives the pack back by releasePack.
-func (c *Cache) append(id objectid.ID, record []byte) (spot, error) {
+// record, or does not, and gives the pack back by releasePack. What the caller has reserved of
+// Cache.bytes, if anything, becomes the pack's, and is nothing then.
+func (c *Cache) append(id objectid.ID, record []byte, reserved *int64) (spot, error) {
 	size := int64(len(record))
 	var p *pack
 	for {
@@ -136,7 +137,8 @@ func (c *Cache) append(id objectid.ID, record []byte) (spot, error) {
 	at := p.size
 	p.size += size
 	p.users++
-	c.bytes += size
+	c.bytes += size - *reserved
+	*reserved = 0
 	c.mu.Unlock()
 	if _, err := p.f.WriteAt(record, at); err != nil {
 		return spot{}, errors.Join(err, c.releasePack(p))
@@ -436,7 +438,7 @@ func (c *Cache) copyOut(m *move) error {
 		return c.putAside(m.id, m.from, body)
 	}
 	record, _ := newRecord(m.id, body)
-	m.to, err = c.append(m.id, record)
+	m.to, err = c.append(m.id, record, new(int64))
 	return err
 }
 

@@ -125,6 +125,7 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 		}
 	}
 	c.bytes += cost
+	reserved := cost
 	if pin {
 		c.pinned += cost
 	}
@@ -136,16 +137,16 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 	var to spot
 	var err error
 	if record != nil {
-		to, err = c.append(id, record)
+		to, err = c.append(id, record, &reserved)
 		for oserror.DiskFull(err) && c.evict(max(4*size, 16<<20)) {
-			to, err = c.append(id, record)
+			to, err = c.append(id, record, &reserved)
 		}
 	} else {
 		err = c.placeFile(id, size, func(to string) error { return place(to, replaces) })
 	}
 
 	c.mu.Lock()
-	c.bytes -= cost
+	c.bytes -= reserved
 	if pin {
 		c.pinned -= cost
 	}
