@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/objstore"
 )
@@ -182,11 +184,16 @@ func (q *Queue) upload(ctx context.Context, o *object) error {
 		*buffer = make([]byte, o.size)
 	}
 	body := (*buffer)[:o.size]
-	if n, err := q.opts.Cache.ReadAt(o.id, body, 0); err != nil || int64(n) != o.size {
+	n, err := q.opts.Cache.ReadAt(o.id, body, 0)
+	switch {
+	case err == nil && int64(n) == o.size:
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, chunkcache.ErrNotExist), errors.Is(err, chunkcache.ErrUnreadable):
 		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has %d of its %d bytes: %w", n, o.size, err))
+	default: // as with too many open files: it is still there
+		return fmt.Errorf("read what is to be uploaded: %w", err)
 	}
 	done := q.opts.Outage.Ask(objstore.OpPut, o.id.Key())
-	err := q.put(ctx, o.id, body)
+	err = q.put(ctx, o.id, body)
 	done(err)
 	if err != nil && ctx.Err() == nil && objectid.Of(body) != o.id {
 		// A store that compares refuses it for ever.

@@ -36,6 +36,9 @@ var (
 	// ErrFull means that pinned chunks fill the cache to its cap: they must be
 	// uploaded and unpinned before another one fits.
 	ErrFull = errors.New("cache is full of chunks that are not uploaded yet")
+	// ErrUnreadable means that the disk does not give back a chunk that is pinned, and
+	// may be the only copy. Of other errors of reading one nothing is known but that it is still there.
+	ErrUnreadable = errors.New("the disk does not give the chunk back")
 	// ErrPinned is returned by Remove for a chunk that is pinned.
 	ErrPinned = errors.New("chunk is pinned")
 )

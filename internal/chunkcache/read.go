@@ -401,6 +401,9 @@ func (c *Cache) unreadable(id objectid.ID, cause error) error {
 		return errors.Join(fmt.Errorf("%w: the file of %s was removed", ErrNotExist, id), c.unlock())
 	case c.entries.at[i].pins > 0:
 		c.mu.Unlock()
+		if isBadDisk(cause) {
+			return fmt.Errorf("%w: %w", ErrUnreadable, cause)
+		}
 		return fmt.Errorf("read chunk: %w", cause)
 	}
 	err := fmt.Errorf("%w: the file of %s cannot be read: %w", ErrNotExist, id, cause)
