@@ -134,21 +134,25 @@ func (f *Fetcher) ReadAt(ctx context.Context, id objectid.ID, size int64, p []by
 // InMemory returns an object whose bytes are in memory, verified, for somebody who reads them up to
 // end; the caller holds it. Else it returns nil. It does not wait.
 func (f *Fetcher) InMemory(id objectid.ID, end int64) *pagebuf.Buffer {
-	if body := f.cache.InMemory(id, end); body != nil {
+	// In this order: what lands meanwhile is in the cache by the time that is asked.
+	if body := f.landing(id); body != nil {
 		return body
 	}
+	return f.cache.InMemory(id, end)
+}
+
+// landing returns the bytes of an object that the cache is about to have; the caller holds them.
+func (f *Fetcher) landing(id objectid.ID) *pagebuf.Buffer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl := f.flights[id]
-	if fl == nil {
-		return nil
-	}
-	select {
-	case <-fl.done:
-		if fl.body != nil {
-			return fl.body.Hold()
+	if fl := f.flights[id]; fl != nil {
+		select {
+		case <-fl.done:
+			if fl.body != nil {
+				return fl.body.Hold()
+			}
+		default:
 		}
-	default:
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -491,4 +492,39 @@ func TestMemoryOfFetchesIsBoundedWhateverObjectsAreSaidToBe(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.ReadAt(t.Context(), store.object(t, "said to be huge"), 1<<50, make([]byte, 4), 0))
 	require.EqualValues(t, wholeMost, store.most)
+}
+
+// landingCache has an object land just after it said that it does not have it.
+type landingCache struct {
+	*slowCache
+	land func()
+}
+
+func (c landingCache) InMemory(id objectid.ID, end int64) *pagebuf.Buffer {
+	body := c.slowCache.InMemory(id, end)
+	c.land()
+	return body
+}
+
+func TestObjectIsInMemoryAllTheTimeWhileItLands(t *testing.T) {
+	store := newGatedStore()
+	content := strings.Repeat("x", 100_000)
+	id := store.object(t, content)
+	f, cache := newFetcher(t, store, time.Minute)
+	land := sync.OnceFunc(func() {
+		close(cache.may)
+		for f.flying(id) {
+			runtime.Gosched()
+		}
+	})
+	f.cache = landingCache{cache, land}
+	_, err := read(t, f, id, 10)
+	require.NoError(t, err)
+	body := f.InMemory(id, 10)
+	land()
+	require.NotNil(t, body)
+	body.Release()
+	body = f.InMemory(id, 10)
+	require.NotNil(t, body)
+	body.Release()
 }

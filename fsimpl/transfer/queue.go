@@ -325,8 +325,8 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 		q.files[c.Node] = op
 	}
 	ticket := q.opts.Journal.Enqueue(e)
-	// The loops wake by themselves when they hold back.
-	if q.urgent > 0 || len(q.ops) == 1 || len(op.wants) > 0 && q.running < 2*q.opts.Workers && q.calm(now).IsZero() {
+	// Those who hold back wake by themselves, or by the uploads under way.
+	if q.urgent > 0 || len(q.ops) == 1 || len(op.wants) > 0 && (q.running == 0 || q.running < 2*q.opts.Workers && q.calm(now).IsZero()) {
 		q.broadcast()
 	}
 	return ticket

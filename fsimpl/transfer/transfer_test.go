@@ -412,3 +412,22 @@ func TestUploadsHoldBackWhileChangesStreamInAndNotForEver(t *testing.T) {
 	close(r.store.hold)
 	r.drain()
 }
+
+// Where the index cannot be published, nothing but the change itself wakes the loop that uploads.
+func TestChangesOfAStreamAreUploadedWhilePublishingHangs(t *testing.T) {
+	r := newRig(t)
+	r.queue.mu.Lock()
+	r.queue.pause = time.Minute // the stream does not end
+	r.queue.mu.Unlock()
+	wait := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(wait) })
+	defer goOn()
+	r.present = func(int32) { <-wait }
+	r.mkdir(0)
+	for n := range int32(2 * streamFrom) {
+		id := r.write(n+1, uint64(n+2), fmt.Sprint("content ", n))
+		r.eventually(func() bool { return r.stored(id) })
+	}
+	goOn()
+	r.drain()
+}
