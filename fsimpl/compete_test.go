@@ -238,6 +238,47 @@ func TestContentSurvivesADeletionThatDidNotKnowItThoughTheDeletersWouldWin(t *te
 	}
 }
 
+// A file that another machine did something with stays though it was deleted, with what the deleter
+// wrote before: that has to be in the store.
+func TestFileThatStaysThoughItWasDeletedHasTheDeletersContent(t *testing.T) {
+	for name, remove := range map[string]func(m *machine) error{
+		"unlink":      func(m *machine) error { _, err := m.Unlink(root, "f.txt"); return err },
+		"rename over": func(m *machine) error { m.put("new", []byte("new")); return m.Rename(root, "new", root, "f.txt", 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := machinesApart(t, "a", "b")
+			a, b := all[0], all[1]
+			a.put("f.txt", []byte("first"))
+			_, err := a.Mkdir(root, "dir", 0o755, me)
+			require.NoError(t, err)
+			mark(t, a, b)
+			b.store.setFail(unavailable)
+			a.store.setFail(failing(objstore.OpPut, "data/"))
+			a.put("f.txt", []byte("written by a"))
+			require.NoError(t, remove(a))
+			n, err := b.Resolve("/f.txt")
+			require.NoError(t, err)
+			for bits := range uint32(20) { // so that its move is the later one
+				require.NoError(t, b.Chmod(n, 0o600+bits))
+			}
+			dir, err := b.Resolve("/dir")
+			require.NoError(t, err)
+			require.NoError(t, b.Rename(root, "f.txt", dir, "g.txt", 0))
+			a.store.setFail(nil)
+			b.store.setFail(nil)
+			for _, m := range all {
+				m.drain()
+			}
+			for _, m := range all {
+				eventually(t, "the file on "+m.name, func() bool {
+					body, err := m.tryGet("/dir/g.txt")
+					return err == nil && string(body) == "written by a"
+				})
+			}
+		})
+	}
+}
+
 // Two machines may have the same name, as those do that are made from one image.
 func TestMachinesOfOneNameKeepTheirOwnContentsAlone(t *testing.T) {
 	all := machinesApart(t, "pc", "pc", "pc")

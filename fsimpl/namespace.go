@@ -227,6 +227,7 @@ func (fs *FS) Rmdir(parent Node, name string) error {
 
 func (fs *FS) remove(parent Node, name string, dir bool) (Node, error) {
 	var e loroindex.Entry
+	var maker transfer.Maker
 	err := fs.updateAlways(func(tx *loroindex.Tx) (err error) {
 		if e, err = fs.txLookup(tx, parent, name); err != nil {
 			return err
@@ -237,8 +238,11 @@ func (fs *FS) remove(parent Node, name string, dir bool) (Node, error) {
 		case !dir && e.Kind == loroindex.Dir:
 			return loroindex.ErrIsDir
 		}
+		if maker.Peer, maker.Counter, err = tx.MadeBy(e.Node); err != nil {
+			return err
+		}
 		return tx.Remove(e.Node)
-	}, func() transfer.Change { return transfer.Change{Node: uint64(e.Node), Replaces: true} })
+	}, func() transfer.Change { return transfer.Change{Node: uint64(e.Node), Replaces: true, Maker: &maker} })
 	return e.Node, err
 }
 
@@ -257,6 +261,7 @@ const (
 // Errors: NotEmpty, IsDir, NotDir, Exist, Invalid (a directory into itself).
 func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName string, flags RenameFlags) error {
 	replaced := loroindex.NoNode
+	var maker transfer.Maker
 	err := fs.updateAlways(func(tx *loroindex.Tx) error {
 		e, err := fs.txLookup(tx, oldParent, oldName)
 		if err != nil {
@@ -269,10 +274,13 @@ func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName str
 			}
 			return tx.Exchange(e.Node, other.Node)
 		}
-		replaced, err = fs.txRename(tx, e.Node, newParent, newName, flags&RenameNoReplace == 0)
+		if replaced, err = fs.txRename(tx, e.Node, newParent, newName, flags&RenameNoReplace == 0); err != nil || replaced == loroindex.NoNode {
+			return err
+		}
+		maker.Peer, maker.Counter, err = tx.MadeBy(replaced)
 		return err
 	}, func() transfer.Change {
-		return transfer.Change{Node: uint64(replaced), Replaces: replaced != loroindex.NoNode}
+		return transfer.Change{Node: uint64(replaced), Replaces: replaced != loroindex.NoNode, Maker: &maker}
 	})
 	return fs.failAt("rename", oldParent, oldName, err)
 }

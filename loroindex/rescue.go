@@ -109,6 +109,17 @@ func (x *Index) removedHere(n Node) bool {
 	return ok && x.placeOf(id) == loro.Trashed && uint64(at.Peer) == x.Peer()
 }
 
+// MadeBy names the operation that made a node.
+//
+// Errors: ErrNotExist.
+func (t *Tx) MadeBy(n Node) (peer uint64, counter int32, err error) {
+	if !t.x.known(n) {
+		return 0, 0, fmt.Errorf("node %d: %w", n, ErrNotExist)
+	}
+	id := t.x.id(n)
+	return uint64(id.Peer), id.Counter, nil
+}
+
 // WrittenBy tells which device wrote a node's content and when, in seconds since 1970, as far as
 // the history goes.
 func (t *Tx) WrittenBy(n Node) (device string, unix int64) {

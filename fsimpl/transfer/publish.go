@@ -133,6 +133,7 @@ func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
 					due = q.since.Add(gatherEager)
 				}
 				if q.wanted(ready) || !now.Before(due) {
+					q.going = Span{q.ops[0].peer, q.ops[0].start, q.ops[ready-1].end}
 					return q.ops[:ready:ready], nil
 				}
 				until = due

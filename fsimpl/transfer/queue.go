@@ -68,7 +68,17 @@ type Change struct {
 	// objects the new content still consists of; nil: none.
 	Replaces bool
 	Names    func(objectid.ID) bool
-	Offered  []objectid.ID // offers of the file that end with this change
+	// Maker is the operation that made a file which is gone with this change. Machines that know the
+	// file may do something with it at the same time, so that it stays: then they need its content.
+	// That is given up only if the file is not on its way to them.
+	Maker   *Maker
+	Offered []objectid.ID // offers of the file that end with this change
+}
+
+// Maker names an operation.
+type Maker struct {
+	Peer    uint64
+	Counter int32
 }
 
 // Queue is the way up. Its methods may be called concurrently.
@@ -85,6 +95,7 @@ type Queue struct {
 	changed chan struct{} // closed and replaced whenever something below changes
 	ops     []*operation  // committed and not published, oldest first
 	serial  uint64        // of the next operation
+	going   Span          // published last, or being published
 	objects map[objectid.ID]*object
 	retry   []*object             // failed before: first to be uploaded
 	waiting []*object             // to be uploaded, in the order of their operations
@@ -290,7 +301,7 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 			}
 			q.settled[c.Node] = now
 		}
-		if earlier := q.files[c.Node]; earlier != nil {
+		if earlier := q.files[c.Node]; earlier != nil && !q.sent(e.Peer, c.Maker) {
 			e.Drop = q.supersede(earlier, op, c.Names)
 			e.Dropped = q.unpin
 		}
@@ -330,6 +341,12 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 		q.broadcast()
 	}
 	return ticket
+}
+
+// sent reports whether the operation that made a file may be known to others. peer is that of the
+// session. Called with mu held.
+func (q *Queue) sent(peer uint64, m *Maker) bool {
+	return m != nil && (m.Peer != peer || q.going.Peer == peer && m.Counter < q.going.End)
 }
 
 // settling returns when content of a file may be uploaded: the zero time for at once.
