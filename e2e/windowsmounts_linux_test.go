@@ -45,6 +45,26 @@ func TestDriveOnWindows(t *testing.T) {
 	p.stop()
 }
 
+// A drive that pocket chooses: none that is there, none that another mount of the configuration is to
+// have.
+func TestFreeDriveOnWindows(t *testing.T) {
+	t.Parallel()
+	spared := "[[mounts]]\nname = \"spared\"\nmount_path = \"y:\"\nstorage = \"missing\"\n" +
+		"[storages.missing]\nbackend = \"dir\"\n[storages.missing.dir]\npath = 'Z:\\not there'\n"
+	p, v := openVolume(t, "[[mounts]]\nname = \"files\"\nmount_path = \"*\"\nstorage = \"memory\"\n", spared)
+	p.waitSaid("pocket: mounted files at " + v.Path)
+	if len(v.Path) != 2 || v.Path[1] != ':' || v.Path >= "Y:" || v.Path < "D:" { // Z: is there
+		t.Errorf("it is mounted at %q", v.Path)
+	}
+	if s := p.m.status(); len(s) != 1 || s[0].Mounts[0].Path != v.Path {
+		t.Errorf("status has %+v", s)
+	}
+	must(t, newVolumeFile(t, v, "/file", "on a drive").Close())
+	volumeHolds(t, v, "/FILE", "on a drive")
+	p.interrupt()
+	p.expectEnd(exitError) // for the other one
+}
+
 // Windows programs work through handles: what they opened is meant, not what has its path by
 // now.
 func TestOpenFilesAndDirectoriesOnWindows(t *testing.T) {

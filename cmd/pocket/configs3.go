@@ -32,7 +32,8 @@ Options:
     --secret-access-key SECRET   asked for, and not shown, when it is not given; a flag is
                                  seen in lists of processes and in the shell's history
     --secret-access-key-stdin    read the secret from the first line of standard input
-    --mount PATH                 mount this directory from the storage
+    --mount PATH                 mount this directory from the storage; on Windows also a
+                                 free drive, X:, or * for whatever drive is free
     --name NAME                  of the mount; by default the last part of PATH
     --prefix PREFIX              of the mount's keys in the bucket, such as ssh/
     --config FILE                the configuration; by default the one pocket reads
@@ -94,6 +95,8 @@ func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env conf
 		return wrong("--secret-access-key and --secret-access-key-stdin exclude each other")
 	case *fromStdin && key.AccessKeyID == "":
 		return wrong("--secret-access-key-stdin needs --access-key-id")
+	case *mount == config.AnyDrive && *name == "":
+		return wrong("--mount %s, whatever drive is free, needs --name", config.AnyDrive)
 	case *mount == "" && *name != "":
 		return wrong("--name is of a mount: add --mount PATH")
 	}
@@ -108,6 +111,9 @@ func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env conf
 		change.Mount = &config.NewMount{Name: *name, Path: *mount}
 		if *name == "" {
 			change.Mount.Name = strings.TrimLeft(filepath.Base(*mount), ".")
+			if drive := filepath.VolumeName(*mount); drive == *mount && drive != "" {
+				change.Mount.Name = strings.TrimSuffix(drive, ":")
+			}
 		}
 		if flags.Changed("prefix") {
 			change.Mount.Prefix = prefix

@@ -93,6 +93,11 @@ func mountAll(o mountOptions, stdin io.Reader, stderr io.Writer, env config.Env)
 		Tell:   func(m config.Mount, line string) { r.say("%s: %s", m.Name, line) },
 		Import: o.imports, Taking: (&taking{out: r.out}).set,
 	}
+	for _, m := range cfg.Mounts {
+		if len(m.Path) == len("X:") { // only a drive is that short
+			options.Drives = append(options.Drives, m.Path)
+		}
+	}
 	r.restoreOthers(options.AsideOptions(), cfg.Mounts)
 	code := r.run(options, signals, stdin)
 	if server != nil {
@@ -206,6 +211,9 @@ type outcome struct {
 // clash returns why a mount cannot be at its path whatever is there: symbolic links lead to the
 // path of an earlier one. Both would move the same directory aside.
 func (r *runner) clash(v *view) error {
+	if v.config.Path == config.AnyDrive {
+		return nil
+	}
 	path := fusehost.Real(v.config.Path)
 	for _, earlier := range r.views {
 		switch {
@@ -401,7 +409,7 @@ func (r *runner) announce(v *view, s *session.Session) {
 	for _, notice := range s.Notices() {
 		r.say("%s: %s", s.Mount.Name, notice)
 	}
-	r.say("mounted %s at %s", s.Mount.Name, s.Mount.Path)
+	r.say("mounted %s at %s", s.Mount.Name, s.Path())
 	if original := s.Original(); original != "" {
 		hint := ""
 		if !s.TookIn() {

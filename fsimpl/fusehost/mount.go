@@ -18,7 +18,7 @@ import (
 
 // Options of a mount.
 type Options struct {
-	Path  string       // where: absolute; on Windows possibly a drive, "X:"
+	Path  string       // where: absolute; on Windows possibly a drive, "X:", or AnyDrive
 	Name  string       // of the mount: the volume's label, and in the list of mounts
 	Owner fsimpl.Owner // of what is created where the system names no other: on Windows
 
@@ -32,6 +32,9 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// AnyDrive has Mount choose a drive that is free; Mounted.Path tells which.
+const AnyDrive = "*"
+
 // WinFsp has what can be chosen of it; on other systems nothing.
 type WinFsp struct {
 	// InfoTimeout is how long Windows trusts what it knows of a file; 0: a second, negative:
@@ -40,6 +43,8 @@ type WinFsp struct {
 	InfoTimeout time.Duration
 	// Threads answer requests; 0: DefaultThreads.
 	Threads int
+	// Spared are drives that are not chosen for AnyDrive, because other mounts are to have them.
+	Spared []string
 	// Links has symbolic links shown and made also where there are none yet.
 	Links bool
 }
@@ -101,7 +106,7 @@ func mount(fs fileSystem, o Options) (*Mounted, error) {
 	if err := Check(); err != nil {
 		return nil, err
 	}
-	point, err := prepare(o.Path, o.Log)
+	point, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +190,7 @@ func (m *Mounted) Err() error {
 	}
 }
 
-// Path returns the mount point with symbolic links resolved.
+// Path returns the mount point with symbolic links resolved, or the drive.
 func (m *Mounted) Path() string { return m.point.path }
 
 // shut turns callbacks away and waits for those that run. Called with unmountMu held.

@@ -18,6 +18,7 @@ import (
 type mountPoint struct {
 	path    string
 	removed bool // an empty directory was there
+	chosen  bool // by chooseDrive
 	server  *fuse.FileSystemHost
 }
 
@@ -41,16 +42,17 @@ func Real(path string) string { return filepath.Clean(path) }
 // ClearDead has nothing to do: a mount ends with its process.
 func ClearDead(string, *slog.Logger) error { return nil }
 
-// isDrive reports whether path is a drive, "X:". WinFsp takes no "X:\".
-func isDrive(path string) bool { return len(path) == 2 && path[1] == ':' }
-
 // examine reports whether there is an empty directory at path.
 func examine(path string) (empty bool, err error) {
-	if isDrive(path) {
-		if _, err := os.Stat(path + `\`); err == nil {
-			return false, fmt.Errorf("drive %s is in use: choose another letter for mount_path", path)
-		}
+	if path == AnyDrive {
 		return false, nil
+	}
+	if isDrive(path) {
+		used, err := usedDrives()
+		if err == nil && used[driveLetter(path)] {
+			err = fmt.Errorf("drive %s is in use: choose another letter for mount_path", path)
+		}
+		return false, err
 	}
 	// The target of a dangling junction is missing; the junction is not.
 	info, err := os.Lstat(path)
@@ -66,7 +68,7 @@ func examine(path string) (empty bool, err error) {
 	case info.Mode().IsRegular():
 		return false, fmt.Errorf("%s is a file: mount_path must be a directory, or nothing", path)
 	case !info.IsDir():
-		return false, fmt.Errorf("%s is a link: mount_path must be a directory, or nothing", path)
+		return false, fmt.Errorf("%s is a link%s: mount_path must be a directory, or nothing", path, leadsTo(path))
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -78,12 +80,26 @@ func examine(path string) (empty bool, err error) {
 	return true, nil
 }
 
-// prepare makes path ready to be mounted on: WinFsp refuses a directory that exists,
+// leadsTo says where a link leads, as far as that is known.
+func leadsTo(path string) string {
+	target, err := os.Readlink(path)
+	if err != nil {
+		return ""
+	}
+	return " to " + target
+}
+
+// prepare makes the path ready to be mounted on: WinFsp refuses a directory that exists,
 // and one whose parent does not.
-func prepare(path string, _ *slog.Logger) (*mountPoint, error) {
+func prepare(o Options) (*mountPoint, error) {
+	path := o.Path
 	empty, err := examine(path)
 	if err != nil {
 		return nil, err
+	}
+	if path == AnyDrive {
+		drive, err := chooseDrive(o.WinFsp.Spared)
+		return &mountPoint{path: drive, chosen: true}, err
 	}
 	p := &mountPoint{path: path}
 	if isDrive(path) {
@@ -105,8 +121,12 @@ func prepare(path string, _ *slog.Logger) (*mountPoint, error) {
 // vanishes is how long WinFsp may take to remove its directory at the end.
 const vanishes = 10 * time.Second
 
-// restore makes the empty directory again that was there, as soon as WinFsp's is gone.
+// restore makes the empty directory again that was there, as soon as WinFsp's is gone, and gives
+// back a drive that was chosen.
 func (p *mountPoint) restore() error {
+	if p.chosen {
+		giveDrive(p.path)
+	}
 	if !p.removed {
 		return nil
 	}

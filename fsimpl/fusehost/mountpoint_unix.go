@@ -128,7 +128,8 @@ func resolved(path string) string {
 }
 
 // prepare makes path ready to be mounted on.
-func prepare(path string, log *slog.Logger) (*mountPoint, error) {
+func prepare(o Options) (*mountPoint, error) {
+	path, log := o.Path, o.Log
 	f, err := clearDead(path, log)
 	if err != nil {
 		return nil, err

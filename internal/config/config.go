@@ -117,7 +117,7 @@ type Dir struct {
 // Mount is one [[mounts]] table with all it refers to.
 type Mount struct {
 	Name      string // given, or the last element of Path; unique, letter case aside
-	Path      string // where to mount: expanded, absolute, clean; on Windows possibly a drive, "X:"
+	Path      string // where to mount: expanded, absolute, clean; on Windows possibly a drive, "X:", or AnyDrive
 	Storage   Storage
 	Prefix    string // verbatim from the file
 	Mode      Mode   // the mount's own, else the storage's
@@ -131,6 +131,9 @@ type Mount struct {
 	LocalNames []string
 	Line       int // line of the table in Config.File, from 1
 }
+
+// AnyDrive is the Path of a mount on whatever drive is free when it begins.
+const AnyDrive = "*"
 
 // Windows is the table [mounts.windows], which counts there alone.
 type Windows struct {

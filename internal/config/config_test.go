@@ -324,13 +324,14 @@ func FuzzParse(f *testing.F) {
 			}
 			for i, m := range cfg.Mounts {
 				problem, _ := nameProblem(m.Name)
-				if m.Name == "" || problem != "" || m.CacheSize != 0 && m.CacheSize < minChunks*m.ChunkSize || !env.paths().isAbs(m.Path) && len(m.Path) != 2 || m.Line < 1 ||
+				if m.Name == "" || problem != "" || m.CacheSize != 0 && m.CacheSize < minChunks*m.ChunkSize || !env.paths().isAbs(m.Path) && len(m.Path) != 2 && m.Path != AnyDrive || m.Line < 1 ||
 					m.ChunkSize < MinChunkSize || m.ChunkSize > MaxChunkSize || m.CacheSize != 0 && m.CacheSize < MinCacheSize ||
 					m.Mode != ModeBuffered && m.Mode != ModeSync || m.Storage.Backend == "" {
 					t.Fatalf("mount %d is not resolved: %+v", i, m)
 				}
 				for _, e := range cfg.Mounts[:i] {
-					if env.paths().holds(e.Path, m.Path) || env.paths().holds(m.Path, e.Path) || strings.EqualFold(e.Name, m.Name) {
+					anyDrive := m.Path == AnyDrive
+					if !anyDrive && (env.paths().holds(e.Path, m.Path) || env.paths().holds(m.Path, e.Path)) || strings.EqualFold(e.Name, m.Name) {
 						t.Fatalf("mounts get in each other's way: %+v and %+v", e, m)
 					}
 				}

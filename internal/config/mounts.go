@@ -45,15 +45,7 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 	if t.missing("mount_path") {
 		c.wrong(t.line(), t.path("mount_path"), "missing: add mount_path = \"...\", the directory to mount on")
 	}
-	m.Path, ok = c.localPath(t, "mount_path")
-	if ok && c.paths.isRoot(m.Path) {
-		next := "choose a directory in it"
-		if c.env.windows() {
-			next += ", or write a free drive's letter alone, as in X:"
-		}
-		t.wrong("mount_path", "%s is the root of a file system: %s", quote(m.Path), next)
-		ok = false
-	}
+	m.Path, ok = c.mountPath(t)
 
 	if t.missing("storage") {
 		c.wrong(t.line(), t.path("storage"), "missing: add storage = \"...\" (%s)", thereAre(storages.names))
@@ -80,6 +72,8 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 		if problem, next := nameProblem(name); problem != "" {
 			t.wrong("name", "%s %s: %s", quote(name), problem, next)
 		}
+	} else if m.Path == AnyDrive && !t.has("name") {
+		c.wrong(t.line(), t.path("name"), "missing, and a drive that is not known yet gives none: add name = \"...\"")
 	} else if !t.has("name") && ok {
 		m.Name = c.paths.base(m.Path)
 		if problem, _ := nameProblem(m.Name); problem != "" {
@@ -97,6 +91,26 @@ func (c *checker) mount(t *table, storages *storageSet) (m Mount, ok bool) {
 		}
 	}
 	return m, ok
+}
+
+// mountPath reads mount_path.
+func (c *checker) mountPath(t *table) (path string, ok bool) {
+	if t.vals["mount_path"] == AnyDrive {
+		if !c.env.windows() {
+			t.wrong("mount_path", "%q is a free drive, which Windows alone has: choose a directory", AnyDrive)
+		}
+		return AnyDrive, c.env.windows()
+	}
+	path, ok = c.localPath(t, "mount_path")
+	if ok && c.paths.isRoot(path) {
+		next := "choose a directory in it"
+		if c.env.windows() {
+			next += ", or write a free drive's letter alone, as in X:"
+		}
+		t.wrong("mount_path", "%s is the root of a file system: %s", quote(path), next)
+		return "", false
+	}
+	return path, ok
 }
 
 // windows reads a [mounts.windows] table.
@@ -208,6 +222,9 @@ func (c *checker) prefix(t *table) string {
 func (c *checker) compare(t *table, m Mount, earlier []Mount) {
 	for _, e := range earlier {
 		inner, outer := c.paths.holds(e.Path, m.Path), c.paths.holds(m.Path, e.Path)
+		if m.Path == AnyDrive {
+			inner, outer = false, false
+		}
 		switch {
 		case inner && outer:
 			t.wrong("mount_path", "%s is mounted in line %d already: choose another directory for one of them", quote(m.Path), e.Line)

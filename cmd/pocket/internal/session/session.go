@@ -39,6 +39,8 @@ type Options struct {
 
 	// Tell, if not nil, is called with lines for the user about a mount.
 	Tell func(m config.Mount, line string)
+	// Drives are those of the configuration, which no other mount may choose.
+	Drives []string
 	// Import takes in what is at a mount point, also when the store is not empty.
 	Import bool
 	// Taking, if not nil, is told how far that is.
@@ -179,7 +181,7 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	if err == nil {
 		s.mounted, err = fusehost.Mount(s.fs, fusehost.Options{
 			Path: path, Name: m.Name, Owner: owner, Log: s.log,
-			WinFsp: fusehost.WinFsp{InfoTimeout: m.Windows.InfoTimeout, Threads: m.Windows.Threads, Links: m.Windows.Links},
+			WinFsp: fusehost.WinFsp{InfoTimeout: m.Windows.InfoTimeout, Threads: m.Windows.Threads, Links: m.Windows.Links, Spared: s.options.Drives},
 			Local:  s.localOptions(owner),
 		})
 	}
@@ -240,6 +242,15 @@ func device() string {
 		return name
 	}
 	return runtime.GOOS
+}
+
+// Path returns where it is mounted: where the configuration says, or the drive that was
+// chosen.
+func (s *Session) Path() string {
+	if s.Mount.Path == config.AnyDrive {
+		return s.mounted.Path()
+	}
+	return s.Mount.Path
 }
 
 // Notices returns lines for the user about how the mount was opened.

@@ -134,7 +134,7 @@ func (s *Session) Status(m *control.Mount, files int) {
 	store := s.health.status(now.Failing, now.Err)
 	store.Name, store.Place = m.Store.Name, m.Store.Place
 	m.Store = store
-	m.Mounted = pointer(since)
+	m.Mounted, m.Path = pointer(since), s.Path()
 	m.Pending = pending(now, files)
 	m.Cache = control.Cache{Used: now.Cache.Bytes, Cap: now.Cache.Cap, Pinned: now.Cache.Pinned}
 	if now.Cache.Err != nil {
