@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,4 +126,45 @@ func TestNoticesOnWindows(t *testing.T) {
 		t.Errorf("on Linux the link leads to %q, %v", target, err)
 	}
 	l.stop()
+}
+
+// Where Windows itself takes the first of several files away that differ in case alone, the next one
+// is shown by its own name, which Windows is told.
+func TestNoticesOfTwinsOnWindows(t *testing.T) {
+	t.Parallel()
+	b := newBothSystems(t)
+	l := b.linux()
+	for _, name := range []string{"Deleted", "DELETED", "Moved", "MOVED", "Saved", "SAVED", "Dir/in it"} {
+		writeFile(t, l.at("files", name), name)
+	}
+	must(t, os.Mkdir(l.at("files", "Gone"), 0o700))
+	must(t, os.Mkdir(l.at("files", "GONE"), 0o700))
+	l.stop()
+
+	p, v := b.windows()
+	shown := make(map[string]string) // by the name that is the second's own
+	for _, name := range volumeNames(t, v, "/") {
+		if own, _, ok := strings.Cut(name, " (case conflict "); ok {
+			shown[own] = "/" + name
+		}
+	}
+	must(t, newVolumeFile(t, v, "/temporary", "new").Close())
+	must(t, volumeRename(v, "/temporary", "/Saved", true))
+	must(t, volumeDelete(v, "/Deleted"))
+	must(t, volumeDelete(v, "/Gone"))
+	must(t, volumeRename(v, "/Moved", "/Dir/Moved", false))
+	told := waitNotices(t, v, map[string]uint32{
+		shown["DELETED"]: noticeUnlink, "/DELETED": noticeCreate | noticeAltered,
+		shown["GONE"]: noticeRmdir, "/GONE": noticeMkdir | noticeAltered,
+		shown["MOVED"]: noticeUnlink, "/MOVED": noticeCreate | noticeAltered,
+	})
+	if len(told) != 6 {
+		t.Errorf("told: %#x", told)
+	}
+	for path, text := range map[string]string{
+		"/deleted": "DELETED", "/moved": "MOVED", "/dir/moved": "Moved", "/saved": "new", shown["SAVED"]: "SAVED",
+	} {
+		volumeHolds(t, v, path, text)
+	}
+	p.stop()
 }

@@ -108,11 +108,15 @@ func (fs *FS) txRename(tx *loroindex.Tx, n, parent Node, name string, replace bo
 		return tx.Rename(n, parent, name, false) // the case alone
 	}
 	// It takes the place of what is there, in its own spelling unless a third one has that.
+	first := tx.FoldName(there.Node) == there.Name
 	if replaced, err = tx.Rename(n, parent, there.Name, replace); err != nil {
 		return replaced, err
 	}
 	if _, err = tx.Rename(n, parent, name, false); errors.Is(err, loroindex.ErrExist) {
 		err = nil
+	}
+	if err == nil && first {
+		err = tx.KeepFirst(n)
 	}
 	return replaced, err
 }

@@ -164,6 +164,36 @@ func TestWindowsShowsEverythingThatLinuxMade(t *testing.T) {
 	require.Equal(t, "Amore", linux.text("/B"))
 }
 
+// Editors write beside a file and rename over it. The file that they save keeps its name, and one
+// that differs in case alone keeps the one it is shown by, here and everywhere.
+func TestSavingOverOneOfTwinsKeepsTheirNames(t *testing.T) {
+	store := newFaultStore()
+	linux := newMachine(t, store, 64<<10)
+	for _, p := range []string{"/Readme", "/README", "/readme"} {
+		linux.make(p)
+	}
+	linux.stop()
+	win := newWindows(t, store)
+	shown := win.list("/")
+	for _, name := range []string{"one", "two"} {
+		win.make("/" + name)
+		require.NoError(t, win.Rename(root, name, root, "Readme", 0))
+		require.ElementsMatch(t, shown, win.list("/"))
+		require.Equal(t, name, win.text("/readme"))
+	}
+	win.stop()
+	win.start()
+	require.ElementsMatch(t, shown, win.list("/"))
+	require.Equal(t, "two", win.text("/Readme"))
+	win.stop()
+	other := newWindows(t, store)
+	require.ElementsMatch(t, shown, other.list("/"))
+	require.Equal(t, "two", other.text("/Readme"))
+	other.stop()
+	linux.start()
+	require.Equal(t, []string{"README", "two", "readme"}, []string{linux.text("/README"), linux.text("/Readme"), linux.text("/readme")})
+}
+
 func TestNamesThatWindowsCannotHaveSurviveBothWays(t *testing.T) {
 	store := newFaultStore()
 	linux := newMachine(t, store, 64<<10)

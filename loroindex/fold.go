@@ -134,6 +134,33 @@ func (t *Tx) FoldLookup(parent Node, name string) (Entry, error) {
 	return e, err
 }
 
+// KeepFirst has an entry shown by its own name although others have one that folds to the same,
+// since it took the place of the one that was: those come after it as if they had come
+// to the directory now.
+//
+// Errors: ErrNotExist, ErrRemoved, ErrLimit.
+func (t *Tx) KeepFirst(n Node) error {
+	x := t.x
+	n, err := t.live(n)
+	if err != nil {
+		return err
+	}
+	x.foldNames()
+	for _, twin := range x.twins(x.at(n).parent, x.nameOf(n)) {
+		if twin == n {
+			continue
+		}
+		for _, m := range t.all(twin) {
+			if err := t.room(); err != nil {
+				return err
+			}
+			t.save(m)
+			t.ops = append(t.ops, docOp{kind: opLast, node: m})
+		}
+	}
+	return nil
+}
+
 // FoldName returns what an entry of the tree is shown as by Folded, as of the changes made so
 // far; what is no entry has its last name.
 func (t *Tx) FoldName(n Node) string {

@@ -46,6 +46,7 @@ type docOpKind uint8
 const (
 	opCreate docOpKind = iota
 	opMove
+	opLast // opMove to where it is, as the last of its siblings
 	opDelete
 	opSet // a key of the node's meta map; of Root, of the map "pocket"
 )

@@ -141,6 +141,8 @@ func (t *Tx) apply() (op Op, recorded bool, err error) {
 			}
 		case opMove:
 			err = x.tree.Move(x.id(op.node), x.id(op.parent))
+		case opLast:
+			err = x.tree.MoveLast(x.id(op.node))
 		case opDelete:
 			err = x.tree.Delete(x.id(op.node))
 		case opSet:

@@ -3,6 +3,8 @@ package fusehost
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/windows"
@@ -14,17 +16,17 @@ func isDrive(path string) bool { return len(path) == 2 && path[1] == ':' }
 // driveLetter returns the letter of a drive, in upper case.
 func driveLetter(drive string) byte { return drive[0] &^ ('a' - 'A') }
 
-// usedDrives returns the letters that stand for something, an empty DVD drive too.
-func usedDrives() (map[byte]bool, error) {
+// isUsed reports whether a letter stands for something, an empty DVD drive too.
+func isUsed(letter byte) (bool, error) {
 	bits, err := windows.GetLogicalDrives()
 	if err != nil {
-		return nil, fmt.Errorf("cannot tell which drives there are: %w", err)
+		return false, fmt.Errorf("cannot tell which drives there are: %w", err)
 	}
-	used := make(map[byte]bool)
-	for letter := byte('A'); letter <= 'Z'; letter++ {
-		used[letter] = bits&(1<<(letter-'A')) != 0
+	if bits&(1<<(letter-'A')) != 0 {
+		return true, nil
 	}
-	return used, nil
+	_, err = os.Stat(string(letter) + `:\`)
+	return err == nil, nil
 }
 
 // chosen are the letters that this process has chosen: the system does not know of them before
@@ -34,29 +36,39 @@ var (
 	chosen   = make(map[byte]bool) // guarded by chosenMu
 )
 
-// chooseDrive returns a free drive, the last one in the alphabet but for those that are spared, as
-// WinFsp does. giveDrive gives it back.
-func chooseDrive(spared []string) (drive string, err error) {
-	taken, err := usedDrives()
-	if err != nil {
-		return "", err
-	}
-	for _, drive := range spared {
-		taken[driveLetter(drive)] = true
-	}
+// take notes that a letter is chosen, and reports false when it was.
+func take(letter byte) bool {
 	chosenMu.Lock()
 	defer chosenMu.Unlock()
-	for letter := byte('Z'); letter >= 'D'; letter-- {
-		if !taken[letter] && !chosen[letter] {
-			chosen[letter] = true
-			return string(letter) + ":", nil
-		}
-	}
-	return "", errors.New("no drive from D: to Z: is free: choose a directory for mount_path")
+	was := chosen[letter]
+	chosen[letter] = true
+	return !was
 }
 
+// giveDrive gives back what chooseDrive has returned.
 func giveDrive(drive string) {
 	chosenMu.Lock()
 	defer chosenMu.Unlock()
 	delete(chosen, driveLetter(drive))
+}
+
+// chooseDrive returns a free drive, the last one in the alphabet but for those that are spared, as
+// WinFsp does.
+func chooseDrive(spared []string) (drive string, err error) {
+	for letter := byte('Z'); letter >= 'D'; letter-- {
+		spare := func(drive string) bool { return driveLetter(drive) == letter }
+		if slices.ContainsFunc(spared, spare) || !take(letter) {
+			continue
+		}
+		drive := string(letter) + ":"
+		used, err := isUsed(letter)
+		if err == nil && !used {
+			return drive, nil
+		}
+		giveDrive(drive)
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", errors.New("no drive from D: to Z: is free: choose a directory for mount_path")
 }

@@ -7,9 +7,6 @@ import (
 )
 
 func TestDrivesAreChosenOnce(t *testing.T) {
-	used, err := usedDrives()
-	require.NoError(t, err)
-	require.True(t, used['C'], "there is a drive C:")
 	require.ErrorContains(t, CheckPath("c:"), "drive c: is in use")
 
 	seen := make(map[string]bool)
@@ -20,7 +17,6 @@ func TestDrivesAreChosenOnce(t *testing.T) {
 			break
 		}
 		require.False(t, seen[drive], drive)
-		require.False(t, used[driveLetter(drive)], drive)
 		require.NoError(t, CheckPath(drive))
 		seen[drive] = true
 	}

@@ -27,9 +27,10 @@ type host struct {
 	aliases aliases
 	gate    *gate
 
-	onInit     func()        // called by Init; may be nil
-	onDestroy  func()        // called by Destroy; may be nil
-	started    chan struct{} // closed by Init
+	tell       func(...fsimpl.Merged) // tells the system of changes that it does not know of; may be nil
+	onInit     func()                 // called by Init; may be nil
+	onDestroy  func()                 // called by Destroy; may be nil
+	started    chan struct{}          // closed by Init
 	wasStarted atomic.Bool
 }
 

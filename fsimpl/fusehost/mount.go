@@ -128,6 +128,7 @@ func mount(fs fileSystem, o Options) (*Mounted, error) {
 	m.configure(server)
 	if m.host.rules.notified {
 		m.notifier = startNotifier(server.Notify)
+		m.host.tell = m.notifier.put
 		m.host.onDestroy = m.notifier.stop // cgofuse must not be asked any more
 		fs.OnMerge(m.notifier.add)
 	}

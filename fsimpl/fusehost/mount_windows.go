@@ -48,8 +48,8 @@ func examine(path string) (empty bool, err error) {
 		return false, nil
 	}
 	if isDrive(path) {
-		used, err := usedDrives()
-		if err == nil && used[driveLetter(path)] {
+		used, err := isUsed(driveLetter(path))
+		if used {
 			err = fmt.Errorf("drive %s is in use: choose another letter for mount_path", path)
 		}
 		return false, err

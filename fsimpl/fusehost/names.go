@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/fsimpl/winname"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/winfsp/cgofuse/fuse"
 )
@@ -98,7 +99,32 @@ func (h *host) Unlink(path string) (errc int) {
 	if err == nil && h.rules.keepsOldPaths && h.handles.holds(n) {
 		h.aliases.add(parent, h.aliasName(name), n)
 	}
+	if err == nil {
+		h.uncover(parent, name)
+	}
 	return h.errno(err)
+}
+
+// uncover tells of the entry that is shown by a name now which another one has lost: of several that
+// differ in case alone the next. No program has renamed it.
+func (h *host) uncover(parent fsimpl.Node, name string) {
+	if h.tell == nil || !h.rules.foldsCase {
+		return
+	}
+	a, err := h.fs.Lookup(parent, name)
+	if err != nil {
+		return // there was one
+	}
+	path, err := h.fs.Path(a.Node)
+	if err != nil {
+		return // it is gone by now, which is told
+	}
+	_, shown := split(path)
+	before := winname.Show(loroindex.CaseConflictName(winname.Stored(shown), a.Ino))
+	dir := a.Kind == loroindex.Dir
+	h.tell(fsimpl.Merged{Path: strings.TrimSuffix(path, shown) + before, What: fsimpl.Vanished, Dir: dir},
+		fsimpl.Merged{Path: path, What: fsimpl.Appeared, Dir: dir},
+		fsimpl.Merged{Path: path, What: fsimpl.Altered, Dir: dir})
 }
 
 // Rmdir removes an empty directory.
@@ -119,6 +145,9 @@ func (h *host) Rmdir(path string) (errc int) {
 	err = h.fs.Rmdir(parent, name)
 	if err == nil && held != 0 {
 		h.aliases.add(parent, h.aliasName(name), held)
+	}
+	if err == nil {
+		h.uncover(parent, name)
 	}
 	return h.errno(err)
 }
@@ -174,6 +203,9 @@ func (h *host) Rename3(oldPath, newPath string, flags uint32) (errc int) {
 	err = h.fs.Rename(oldParent, oldName, newParent, newName, f)
 	if err == nil && held != 0 {
 		h.aliases.add(oldParent, h.aliasName(oldName), held)
+	}
+	if err == nil && (oldParent != newParent || h.aliasName(oldName) != h.aliasName(newName)) {
+		h.uncover(oldParent, oldName)
 	}
 	return h.errno(err)
 }

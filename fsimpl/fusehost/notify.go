@@ -69,12 +69,22 @@ func combine(earlier, later uint32) uint32 {
 
 // add takes notices to be told. It waits while there are too many.
 func (n *notifier) add(notices []fsimpl.Merged) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	for _, notice := range notices {
+		n.mu.Lock()
 		for len(n.order) >= noticesMost && !n.stopped {
 			n.changed.Wait()
 		}
+		n.mu.Unlock()
+		n.put(notice)
+	}
+}
+
+// put takes notices to be told and does not wait: callbacks have a few, and the system may wait for
+// them before it takes what is pending.
+func (n *notifier) put(notices ...fsimpl.Merged) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, notice := range notices {
 		if n.stopped {
 			return
 		}

@@ -223,10 +223,16 @@ func TestTreeEdits(t *testing.T) {
 	require.NoError(t, tree.Move(c, b))
 	require.Len(t, d.txn.ops, before, "a move to the same parent records nothing")
 
+	require.ErrorIs(t, tree.MoveLast(TreeID{9, 9}), ErrNoNode)
+	require.NoError(t, tree.MoveLast(b))
+	require.Equal(t, []TreeID{e, b}, slices.Collect(tree.Children(a)))
+	require.NoError(t, tree.MoveLast(e))
+	require.Equal(t, []TreeID{b, e}, slices.Collect(tree.Children(a)))
+
 	require.NoError(t, tree.Move(b, TreeRoot))
 	require.Equal(t, []TreeID{a, b}, slices.Collect(tree.Children(TreeRoot)))
 	lp, _ := tree.LastMove(b)
-	require.Equal(t, IDLP{4, 1}, lp)
+	require.Equal(t, IDLP{6, 1}, lp)
 
 	require.NoError(t, tree.Delete(b))
 	place := func(n TreeID) Place { _, p := tree.Parent(n); return p }

@@ -108,6 +108,17 @@ func (t Tree) Move(node, parent TreeID) error {
 	return t.d.moveNode(OpTreeMove, t.tree(), e, p)
 }
 
+// MoveLast moves a live node to where it is, so that it comes last among its siblings.
+//
+// Errors: ErrNoNode, ErrLimit.
+func (t Tree) MoveLast(node TreeID) error {
+	e, ok := t.find(node)
+	if !ok || t.d.s.place(e) != Live {
+		return fmt.Errorf("%w: %v", ErrNoNode, node)
+	}
+	return t.d.moveNode(OpTreeMove, t.tree(), e, t.d.s.nodes.at(e).parent)
+}
+
 // Delete takes a live node and all below it out of sight.
 //
 // Errors: ErrNoNode, ErrLimit.
