@@ -238,3 +238,79 @@ func TestManifestOnWindows(t *testing.T) {
 		t.Error("pocket.exe wants a console")
 	}
 }
+
+// installedWithoutStore is a machine with a pocket.exe that is installed and mounts ~/files from a folder, which is away then,
+// with a file that is not uploaded.
+func installedWithoutStore(t *testing.T) (i *installing, pocket, folder string) {
+	t.Helper()
+	needWine(t)
+	i = newInstalling(t)
+	pocket = filepath.Join(i.unpacked(), "pocket.exe")
+	i.forget()
+	t.Cleanup(i.forget)
+	folder = newFolder(t)
+	i.configure(dirStorage("store", folder), mountTable("files", "store"))
+	i.run(0, pocket, "install")
+	_, err := mounted(native(i.home("files")))
+	must(t, err)
+	must(t, os.Rename(folder, folder+".away"))
+	writeFile(t, i.home("files", "file"), "not uploaded")
+	return i, pocket, folder
+}
+
+// What cannot be uploaded is in the journal, and pocket is gone all the same.
+//
+// As TestInstallOnWindows these do not run beside others.
+func TestUninstallWithoutTheStoreUnderWine(t *testing.T) {
+	i, pocket, folder := installedWithoutStore(t)
+	said := i.run(4, pocket, "uninstall", "--timeout", "1s")
+	if !strings.Contains(said, "changes are left in the journal on this machine: the next start uploads them") {
+		t.Errorf("said %q", said)
+	}
+	if _, err := os.Stat(i.data("bin", "pocket.exe")); !os.IsNotExist(err) || i.runValue() != "" {
+		t.Errorf("the program: %v; the registry starts %q", err, i.runValue())
+	}
+	must(t, os.Rename(folder+".away", folder))
+	p := i.restart()
+	if got := readFile(t, i.home("files", "file")); got != "not uploaded" {
+		t.Errorf("the file is %q", got)
+	}
+	p.stop()
+	if got := readFile(t, filepath.Join(folder, dataKey("", "not uploaded"))); got != "not uploaded" {
+		t.Errorf("the folder has %q", got)
+	}
+}
+
+// Ctrl-C while the old one uploads: that goes on, and all is installed as it was.
+func TestInterruptedInstallUnderWine(t *testing.T) {
+	i, pocket, folder := installedWithoutStore(t)
+	installed, value := readFile(t, i.data("bin", "pocket.exe")), i.runValue()
+	must(t, os.WriteFile(pocket, []byte(installed+"newer"), 0o755))
+	for command, end := range map[string]string{
+		"install": "pocket: nothing was installed: ", "uninstall": "pocket: it is still installed\n",
+	} {
+		p := i.begin("uploads have failed since ", pocket, command)
+		p.interrupt()
+		if code := p.wait(); code != exitError {
+			t.Errorf("%s: code %d", command, code)
+		}
+		for _, part := range []string{"pocket: interrupted: pocket goes on stopping", end} {
+			if said := p.stderr.text(); !strings.Contains(said, part) {
+				t.Errorf("%s: no %q in\n%s", command, part, said)
+			}
+		}
+		if readFile(t, i.data("bin", "pocket.exe")) != installed || i.runValue() != value {
+			t.Errorf("%s has changed what is installed", command)
+		}
+	}
+	must(t, os.Rename(folder+".away", folder))
+	for deadline := time.Now().Add(patience); len(i.status()) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("what was told to stop has not ended")
+		}
+	}
+	i.run(0, pocket, "uninstall")
+	if got := readFile(t, filepath.Join(folder, dataKey("", "not uploaded"))); got != "not uploaded" {
+		t.Errorf("the folder has %q", got)
+	}
+}
