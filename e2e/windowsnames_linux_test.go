@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hamflx/pocket/e2e/standin"
@@ -119,6 +120,7 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 	b := newBothSystems(t)
 	l := b.linux()
 	for _, name := range []string{"Read me.txt", "READ ME.TXT", "read me.txt", "Dir/a", "dir/b",
+		strings.Repeat("長", 85), strings.Repeat("l", 254) + ".",
 		"CON", "nul.txt", "com1.tar.gz", "dot.", "space ", "a:b", `all*?"<>|\`, "aux./x ", "\uf03a"} {
 		writeFile(t, l.at("files", name), "of "+name)
 	}
@@ -127,7 +129,9 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 	p, v := b.windows()
 	// WinFsp makes of these what it has for : * ? and so on; the rest Pocket does.
 	shown := map[string]string{"\uf043ON": "CON", "\uf06eul.txt": "nul.txt", "\uf063om1.tar.gz": "com1.tar.gz", "dot\uf02e": "dot.",
-		"space\uf020": "space ", "a:b": "a:b", `all*?"<>|\`: `all*?"<>|\`, "\uf0fe\uf13a": "\uf03a", "Read me.txt": "Read me.txt"}
+		"space\uf020": "space ", "a:b": "a:b", `all*?"<>|\`: `all*?"<>|\`, "\uf0fe\uf13a": "\uf03a", "Read me.txt": "Read me.txt",
+		// WinFsp lists no name of more than 255 bytes.
+		strings.Repeat("長", 85): strings.Repeat("長", 85), strings.Repeat("l", 254) + ".": strings.Repeat("l", 254) + "."}
 	twins := map[string]*regexp.Regexp{
 		"READ ME.TXT": regexp.MustCompile(`^READ ME \(case conflict [0-9a-f]{8}\)\.TXT$`),
 		"read me.txt": regexp.MustCompile(`^read me \(case conflict [0-9a-f]{8}\)\.txt$`),
@@ -182,13 +186,17 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 	must(t, volumeRename(v, "/DOT\uf02e", "/Dot", false))
 	must(t, newVolumeFile(t, v, "/new\uf02e", "x").Close())
 	must(t, newVolumeFile(t, v, "/\uf061ux.c", "x").Close())
+	if _, err := v.Create("/" + strings.Repeat("長", 86)); !errors.Is(err, standin.ENAMETOOLONG) {
+		t.Errorf("a name that would be in no listing gives %v", err)
+	}
 	if _, err := v.Create("/COM1.TAR.GZ"); !errors.Is(err, standin.EEXIST) {
 		t.Errorf("a name that is shown otherwise is taken, and gives %v", err)
 	}
 	p.stop()
 
 	l = b.linux()
-	want := []string{"Dir", "Dot", "Read me.txt", "Renamed.txt", "a:b", `all*?"<>|\`, "aux.", "aux.c", "com1.tar.gz", "lpt1", "new.", "space ", "\uf03a"}
+	want := []string{"Dir", "Dot", "Read me.txt", "Renamed.txt", "a:b", `all*?"<>|\`, "aux.", "aux.c", "com1.tar.gz",
+		strings.Repeat("l", 254) + ".", "lpt1", "new.", "space ", strings.Repeat("長", 85), "\uf03a"}
 	if names := directoryNames(t, l.at("files")); !slices.Equal(names, want) {
 		t.Errorf("Linux sees %q\nnot %q", names, want)
 	}

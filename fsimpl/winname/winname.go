@@ -16,6 +16,10 @@
 //   - a character of the private use area that would be taken for one of these, or for
 //     one of WinFsp's: U+F03A is shown as U+F0FE U+F13A.
 //
+// A name that would be longer than 255 bytes of UTF-8 then stays as it is, since WinFsp's FUSE
+// layer leaves such names out of listings (its fuse_intf.c, AddDirInfo): programs that take paths
+// verbatim can open it. Only of names with characters that have to be quoted this is not so.
+//
 // Letter case is not this package's: see loroindex.Folded.
 package winname
 
@@ -28,6 +32,8 @@ const (
 	private = 0xf000 // U+F0xx stands for the character xx
 	quote   = 0xf0fe // before U+F1xx: the two stand for U+F0xx itself
 	quoted  = 0xf100
+
+	most = 255 // bytes of a name that WinFsp lists
 )
 
 // Invalid reports whether no name on Windows may hold c: it is one that WinFsp replaces.
@@ -41,7 +47,8 @@ func Show(name string) string {
 	last, size := utf8.DecodeLastRuneInString(name)
 	strips := last == '.' || last == ' '
 	device := reserved(name)
-	if !strips && !device && !strings.Contains(name, "\xef") {
+	plain := !strings.Contains(name, "\xef")
+	if plain && !strips && !device {
 		return name
 	}
 	var b strings.Builder
@@ -59,6 +66,9 @@ func Show(name string) string {
 		default:
 			b.WriteRune(r)
 		}
+	}
+	if plain && b.Len() > most {
+		return name
 	}
 	return b.String()
 }

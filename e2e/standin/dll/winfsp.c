@@ -52,6 +52,7 @@
 #define MOUNT_MOST 1024      /* bytes of a mount point */
 #define DATA_MOST (1 << 20)  /* bytes of data in a request, and asked of a read */
 #define LIST_MOST (64 << 20) /* bytes of a listing */
+#define NAME_MOST 255        /* bytes of a name in it */
 #define NO_HANDLE (~(uint64_t)0)
 
 /* WinFsp's layouts for 64 bits. */
@@ -291,6 +292,8 @@ static int add_entry(void *buf, const char *name, const struct stat_ex *stat, in
 	uint32_t head[2] = {(uint32_t)strlen(name), stat != NULL};
 	size_t more = sizeof head + head[0] + (stat ? sizeof *stat : 0);
 	(void)off;
+	if (head[0] > NAME_MOST) /* as WinFsp does, without an error */
+		return 0;
 	if (l->size + more > LIST_MOST)
 		return 1;
 	if (l->size + more > l->room) {
