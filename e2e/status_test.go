@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package e2e
 
@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/hamflx/pocket/internal/control"
 )
@@ -365,55 +362,6 @@ func TestStatusWithLongDataDirectory(t *testing.T) {
 	p.expectEnd(exitOK)
 }
 
-// On a terminal --watch takes the screen, follows its size, and gives it back at q.
-func TestWatchOnTerminal(t *testing.T) {
-	needMounts(t)
-	if underWine {
-		t.Skip("Wine 8's console takes escape sequences for text, and breaks its lines in them")
-	}
-	t.Parallel()
-	m := newMachine(t)
-	p := m.up(mountTable("files", "memory"))
-	for _, key := range []string{"q", "\x03"} {
-		master, slave := openTerminal(t)
-		cmd := m.command("status", "--watch")
-		cmd.Env = append(cmd.Env, "TERM=xterm")
-		ownTerminal(cmd, slave)
-		cmd.Stdout = slave
-		w := m.startCommand(cmd)
-		slave.Close()
-		var shown transcript
-		go func() {
-			buffer := make([]byte, 4096)
-			for {
-				n, err := master.Read(buffer)
-				shown.Write(buffer[:n])
-				if err != nil {
-					shown.close()
-					return
-				}
-			}
-		}()
-		for range 2 { // two pictures
-			if _, ok := shown.wait(patience, func(line string) bool { return strings.Contains(line, "mounted at ") }); !ok {
-				t.Fatalf("nothing is shown: %q", shown.text())
-			}
-		}
-		write(t, master, key)
-		if code := w.wait(); code != exitOK {
-			t.Errorf("it ended with %d", code)
-		}
-		if _, ok := shown.wait(patience, func(line string) bool { return false }); ok {
-			t.Fatal("the terminal is not closed")
-		}
-		text := shown.text()
-		if !strings.HasPrefix(text, "\x1b[?1049h") || !strings.Contains(text, "\x1b[?25h\x1b[?1049l") {
-			t.Errorf("the screen is not given back: %q", text)
-		}
-	}
-	p.stop()
-}
-
 // Elsewhere --watch writes blocks, until it is interrupted.
 func TestWatchInPipe(t *testing.T) {
 	needMounts(t)
@@ -439,27 +387,5 @@ func TestWatchInPipe(t *testing.T) {
 			t.Error("escapes in a pipe")
 		}
 	}
-	p.stop()
-}
-
-// A process that is stopped by its shell does not answer: that is an error, in time.
-func TestStatusOfProcessThatDoesNotAnswer(t *testing.T) {
-	needMounts(t)
-	t.Parallel()
-	m := newMachine(t)
-	p := m.up(mountTable("files", "memory"))
-	must(t, p.cmd.Process.Signal(unix.SIGSTOP))
-	// Its threads go on until each of them has met the signal, for a tenth of a second and more
-	// on a busy machine, and may answer meanwhile.
-	must(t, unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED, nil))
-	code, _, said := m.ask("status")
-	who := fmt.Sprint(p.cmd.Process.Pid)
-	if underWine {
-		who = `\d+`
-	}
-	if code != exitError || !regexp.MustCompile("process "+who+" does not answer").MatchString(said) {
-		t.Errorf("code %d: %s", code, said)
-	}
-	must(t, p.cmd.Process.Signal(unix.SIGCONT))
 	p.stop()
 }

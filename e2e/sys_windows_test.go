@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -37,8 +38,18 @@ func startStandIn() error { return nil }
 // mounted returns where a mount is that pocket says is there.
 func mounted(path string) (string, error) { return path, nil }
 
-// waitVanished has nothing to wait for: WinFsp's directories go with their process.
-func waitVanished(string) {}
+// waitVanished waits until a mount is gone whose pocket is: WinFsp's directories go with their
+// process, a moment later.
+func waitVanished(path string) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Lstat(path); os.IsNotExist(err) {
+			return
+		}
+	}
+}
+
+// originalEndsHere are those of this system: no others than everywhere.
+var originalEndsHere []originalEnd
 
 // beside returns this machine for a program that looks at what another one has mounted.
 func (m *machine) beside() *machine { return m }
