@@ -185,7 +185,7 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 	}
 	if i.dryRun {
 		i.did("installed", "%s", program)
-		i.sayEntry()
+		i.sayEntry(args)
 		for _, p := range i.running {
 			i.did("stopped", "pid %d", p.PID)
 		}
@@ -212,7 +212,7 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 		for _, path := range append(paths, program)[:max(len(paths), 1)] {
 			i.did("installed", "%s", path)
 		}
-		i.sayEntry()
+		i.sayEntry(args)
 		if startNow {
 			started, err = i.start(ctx, program, args)
 		}
@@ -230,9 +230,9 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 }
 
 // sayEntry tells what starts pocket.
-func (i *installer) sayEntry() {
+func (i *installer) sayEntry(args []string) {
 	if why := autostart.Why(i.site.Entry); why != "" {
-		i.say("it does not start by itself: %s: let what starts programs here run %s", why, i.site.Program())
+		i.say("it does not start by itself: %s: let what starts programs here run %s %s", why, i.site.Program(), strings.Join(args, " "))
 		return
 	}
 	i.did("autostart", "%v", i.site.Entry)

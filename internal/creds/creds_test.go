@@ -162,6 +162,7 @@ func TestDamagedProfileSaysSoAndNothingOfItsContent(t *testing.T) {
 		require.Contains(t, err.Error(), filepath.Join(dir, name+".bin"))
 		require.NotContains(t, err.Error(), "TOP")
 		require.NotContains(t, err.Error(), "\n")
+		require.Equal(t, name == "empty", strings.Contains(err.Error(), "the file is empty"), name)
 	}
 }
 

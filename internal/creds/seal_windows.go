@@ -70,8 +70,8 @@ func unprotectError(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		switch windows.Handle(errno) {
-		// The master key it was made with is not this user's, or is locked.
-		case windows.NTE_BAD_KEY_STATE, windows.NTE_BAD_KEY, windows.NTE_BAD_KEYSET:
+		// The master key it was made with is not this user's, or is locked, or not there.
+		case windows.NTE_BAD_KEY_STATE, windows.NTE_BAD_KEY, windows.NTE_BAD_KEYSET, windows.Handle(windows.ERROR_FILE_NOT_FOUND):
 			return fmt.Errorf("%w: %w", ErrForeign, err)
 		}
 	}

@@ -62,6 +62,9 @@ func (s *dirStore) Get(name string) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, err
 	}
+	if len(sealed) == 0 {
+		return Credentials{}, fmt.Errorf("%s: %w: the file is empty: make it anew with pocket-creds set %s", s.profile(name), ErrDamaged, name)
+	}
 	plain, err := s.seal.unprotect(name, sealed)
 	if errors.Is(err, ErrLocked) || errors.Is(err, ErrNoKeyring) {
 		return Credentials{}, fmt.Errorf("%s: %w", s.profile(name), err)
