@@ -172,7 +172,7 @@ func TestImportThatDoesNotFit(t *testing.T) {
 		files int   // of a megabyte
 		say   string
 	}{
-		{"on the disk", 48 << 20, 40, "no space left on"},
+		{"on the disk", 48 << 20, 40, map[bool]string{false: "no space left on", true: "Disk full"}[onWindows]},
 		{"into the cache", 256 << 20, 70, "cache is full"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestImportThatDoesNotFit(t *testing.T) {
 			b.SetFault(s3test.OnKey("data/", s3test.Answer(503, "SlowDown")))
 			for range 2 { // the second time goes no further
 				p := m.restart()
-				p.waitSaid("not everything in "+m.home("files")+" is taken in: ", c.say, ": the next start goes on")
+				p.waitSaid("not everything in "+native(m.home("files"))+" is taken in: ", c.say, ": the next start goes on")
 				if n := strings.Count(p.said(), "taken in"); n != 1 {
 					t.Errorf("it says that %d times:\n%s", n, indent(p.said()))
 				}
