@@ -14,7 +14,8 @@ import (
 
 // Write replaces the file at path by body: a temporary file beside it, fsync, rename, fsync
 // of the directory. On return it survives a power loss. The file has the permission bits
-// perm, and never had more.
+// perm, and never had more; on Windows one that is for its owner alone can be read by the user,
+// SYSTEM and the administrators, whatever its directory lets others do.
 //
 // The temporary file's name begins with ".new-"; a crash may leave one behind.
 func Write(path string, body []byte, perm fs.FileMode) (err error) {
@@ -28,7 +29,12 @@ func Write(path string, body []byte, perm fs.FileMode) (err error) {
 			err = fmt.Errorf("write %s: %w", path, errors.Join(oserror.Reason(err), remove(f.Name())))
 		}
 	}()
-	_, err = f.Write(body)
+	if perm&0o077 == 0 {
+		err = protect(f.Name())
+	}
+	if err == nil {
+		_, err = f.Write(body)
+	}
 	if err == nil && perm != 0o600 {
 		err = f.Chmod(perm)
 	}
