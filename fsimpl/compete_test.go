@@ -304,3 +304,33 @@ func TestMachinesOfOneNameKeepTheirOwnContentsAlone(t *testing.T) {
 	}
 	holdInTheEnd(t, all, "written by a", "written by b")
 }
+
+// What another machine's snapshot brings in at the end of a mount counts like what an update does.
+func TestContentSurvivesADeletionThatArrivesInASnapshot(t *testing.T) {
+	store := newFaultStore()
+	start := func(name string) *machine {
+		m := &machine{t: t, store: &faultStore{Store: store.Store, puts: map[string]int{}}, data: t.TempDir(), chunk: 64 << 10, name: name}
+		m.start()
+		t.Cleanup(func() {
+			if m.FS != nil {
+				m.stop()
+			}
+		})
+		return m
+	}
+	b := start("b")
+	b.put("f.txt", []byte("first"))
+	b.drain()
+	a := start("a") // and hears nothing later
+	_, err := b.Unlink(root, "f.txt")
+	require.NoError(t, err)
+	b.stop()
+	a.put("f.txt", []byte("written by a"))
+	a.drain()
+	a.stop()
+	a.start()
+	a.drain()
+	require.Equal(t, "written by a", string(a.get("/f.txt")))
+	b.start()
+	require.Equal(t, "written by a", string(b.get("/f.txt")))
+}

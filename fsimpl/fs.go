@@ -455,6 +455,10 @@ func (fs *FS) Close(ctx context.Context, report func(transfer.Progress)) error {
 		if err := fs.snapshot(ctx, fs.worthIt(enough)); err != nil {
 			fs.log.Warn("no snapshot of the index was written; the updates have everything", "error", err)
 		}
+		if !fs.queue.Progress().Idle() { // what it brought in had something brought back here
+			again, _ := fs.drain(ctx, report)
+			committed = errors.Join(committed, again)
+		}
 	}
 	left := fs.queue.Progress()
 	err := errors.Join(committed, fs.closeParts())
