@@ -19,19 +19,17 @@ func machinesApart(t *testing.T, names ...string) []*machine {
 	store := newFaultStore()
 	var all []*machine
 	for _, name := range names {
-		m := &machine{
-			t: t, store: &faultStore{Store: store.Store, puts: map[string]int{}},
-			data: t.TempDir(), chunk: 64 << 10, name: name, poll: 5 * time.Millisecond,
-		}
-		m.start()
-		t.Cleanup(func() {
-			if m.FS != nil {
-				m.stop()
-			}
-		})
+		m := apart(t, store, name)
+		m.poll = 5 * time.Millisecond
+		m.startForTest()
 		all = append(all, m)
 	}
 	return all
+}
+
+// apart is a machine with a way of its own to a store, to be started. It hears of others at its start alone.
+func apart(t *testing.T, store *faultStore, name string) *machine {
+	return &machine{t: t, store: &faultStore{Store: store.Store, puts: map[string]int{}}, data: t.TempDir(), chunk: 64 << 10, name: name}
 }
 
 // failing cuts off one kind of call, below a prefix of the keys.
@@ -308,20 +306,11 @@ func TestMachinesOfOneNameKeepTheirOwnContentsAlone(t *testing.T) {
 // What another machine's snapshot brings in at the end of a mount counts like what an update does.
 func TestContentSurvivesADeletionThatArrivesInASnapshot(t *testing.T) {
 	store := newFaultStore()
-	start := func(name string) *machine {
-		m := &machine{t: t, store: &faultStore{Store: store.Store, puts: map[string]int{}}, data: t.TempDir(), chunk: 64 << 10, name: name}
-		m.start()
-		t.Cleanup(func() {
-			if m.FS != nil {
-				m.stop()
-			}
-		})
-		return m
-	}
-	b := start("b")
+	a, b := apart(t, store, "a"), apart(t, store, "b")
+	b.startForTest()
 	b.put("f.txt", []byte("first"))
 	b.drain()
-	a := start("a") // and hears nothing later
+	a.startForTest()
 	_, err := b.Unlink(root, "f.txt")
 	require.NoError(t, err)
 	b.stop()

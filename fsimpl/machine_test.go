@@ -105,13 +105,18 @@ func unavailable(op, key string) error {
 
 func newMachine(t testing.TB, store *faultStore, chunk int64) *machine {
 	m := &machine{t: t, store: store, data: t.TempDir(), chunk: chunk}
+	m.startForTest()
+	return m
+}
+
+// startForTest starts a machine that is stopped at the end of the test if it still runs then.
+func (m *machine) startForTest() {
 	m.start()
-	t.Cleanup(func() {
+	m.t.Cleanup(func() {
 		if m.FS != nil {
 			m.stop()
 		}
 	})
-	return m
 }
 
 func (m *machine) start() {

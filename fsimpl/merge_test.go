@@ -17,12 +17,7 @@ func machinesOn(t *testing.T, store *faultStore, names ...string) []*machine {
 	var all []*machine
 	for _, name := range names {
 		m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, name: name, poll: 5 * time.Millisecond}
-		m.start()
-		t.Cleanup(func() {
-			if m.FS != nil {
-				m.stop()
-			}
-		})
+		m.startForTest()
 		all = append(all, m)
 	}
 	return all

@@ -14,6 +14,31 @@ import (
 	"github.com/hamflx/pocket/internal/testdisk"
 )
 
+// reserve returns how many bytes the machine's reserve has.
+func (m *machine) reserve() int64 {
+	info, err := os.Stat(m.state.Reserve())
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+func (m *machine) reserveIsWhole() bool { return m.reserve() == fsimpl.DefaultReserve }
+
+// fillDisk leaves no byte of a machine's disk, nor room in its journal's log, and returns the file in dir that takes
+// the place.
+func (m *machine) fillDisk(dir string) (ballast string) {
+	m.t.Helper()
+	ballast = filepath.Join(dir, "ballast")
+	testdisk.Fill(m.t, ballast)
+	var err error
+	for i := 0; err == nil; i++ {
+		_, err = m.Mkdir(fsimpl.Root, fmt.Sprint("directory ", i), 0o755, me)
+	}
+	require.Equal(m.t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
+	return ballast
+}
+
 // A disk without a byte left, with a store that is away: names are removed and changed at the first
 // try, what makes nothing free is refused, and the reserve is there again when there is room.
 func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
@@ -31,23 +56,8 @@ func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
 	for i := range files {
 		m.put(fmt.Sprint("pending ", i), randomBytes(rng, 1000))
 	}
-	reserve := func() int64 {
-		info, err := os.Stat(m.state.Reserve())
-		if err != nil {
-			return 0
-		}
-		return info.Size()
-	}
-	whole := func() bool { return reserve() == fsimpl.DefaultReserve }
-	require.Eventually(t, whole, time.Minute, time.Millisecond)
-	ballast := filepath.Join(dir, "ballast")
-	testdisk.Fill(t, ballast)
-	// Until the journal's log is full as well.
-	var err error
-	for i := 0; err == nil; i++ {
-		_, err = m.Mkdir(fsimpl.Root, fmt.Sprint("directory ", i), 0o755, me)
-	}
-	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
+	require.Eventually(t, m.reserveIsWhole, time.Minute, time.Millisecond)
+	ballast := m.fillDisk(dir)
 
 	for i := range files {
 		for _, kind := range []string{"in the store ", "pending "} {
@@ -58,13 +68,13 @@ func TestNamesAreRemovedAndChangedOnAFullDisk(t *testing.T) {
 			testdisk.Fill(t, ballast)
 		}
 	}
-	require.Less(t, reserve(), int64(fsimpl.DefaultReserve))
-	require.Positive(t, reserve())
+	require.Less(t, m.reserve(), int64(fsimpl.DefaultReserve))
+	require.Positive(t, m.reserve())
 
 	require.NoError(t, os.Remove(ballast))
 	m.put("there is room", []byte("again"))
 	require.NoError(t, m.Persist())
-	require.Eventually(t, whole, time.Minute, time.Millisecond)
+	require.Eventually(t, m.reserveIsWhole, time.Minute, time.Millisecond)
 	store.setFail(nil)
 	m.restart()
 	require.NotContains(t, m.names("/"), "renamed")
@@ -91,21 +101,8 @@ func TestFilesAreCutOffOnAFullDisk(t *testing.T) {
 		m.put(fmt.Sprint("pending ", i), small)
 		m.put(fmt.Sprint("large ", i), large)
 	}
-	reserve := func() int64 {
-		info, err := os.Stat(m.state.Reserve())
-		if err != nil {
-			return 0
-		}
-		return info.Size()
-	}
-	require.Eventually(t, func() bool { return reserve() == fsimpl.DefaultReserve }, time.Minute, time.Millisecond)
-	ballast := filepath.Join(dir, "ballast")
-	testdisk.Fill(t, ballast)
-	var err error
-	for i := 0; err == nil; i++ {
-		_, err = m.Mkdir(fsimpl.Root, fmt.Sprint("directory ", i), 0o755, me)
-	}
-	require.Equal(t, fsimpl.NoSpace, fsimpl.KindOf(err), err)
+	require.Eventually(t, m.reserveIsWhole, time.Minute, time.Millisecond)
+	ballast := m.fillDisk(dir)
 
 	cut := func(name string, size int64) {
 		t.Helper()
@@ -133,7 +130,7 @@ func TestFilesAreCutOffOnAFullDisk(t *testing.T) {
 			testdisk.Fill(t, ballast)
 		}
 	}
-	require.Positive(t, reserve())
+	require.Positive(t, m.reserve())
 
 	store.setFail(nil)
 	require.NoError(t, os.Remove(ballast))

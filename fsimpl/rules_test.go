@@ -13,12 +13,7 @@ import (
 // newWindows is a machine by Windows' rules on a store.
 func newWindows(t testing.TB, store *faultStore) *machine {
 	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, rules: fsimpl.Windows}
-	m.start()
-	t.Cleanup(func() {
-		if m.FS != nil {
-			m.stop()
-		}
-	})
+	m.startForTest()
 	return m
 }
 

@@ -93,12 +93,7 @@ func TestTimesStayWhenAWrittenFileIsClosed(t *testing.T) {
 // newSmall returns a machine with a small cache, of some bytes, and chunks of 64 KiB.
 func newSmall(t *testing.T, store *faultStore, cache int64) *machine {
 	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: cache, roomWait: 300 * time.Millisecond}
-	m.start()
-	t.Cleanup(func() {
-		if m.FS != nil {
-			m.stop()
-		}
-	})
+	m.startForTest()
 	return m
 }
 
