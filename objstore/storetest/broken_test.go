@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -89,8 +90,27 @@ var breaks = map[string]func(s *store, m *memstore.Store){
 		}
 	},
 	"put in two steps": func(s *store, m *memstore.Store) {
+		read := make(chan struct{})
+		s.get = func(ctx context.Context, key string, max int64) ([]byte, error) {
+			body, err := m.Get(ctx, key, max)
+			select {
+			case read <- struct{}{}:
+			default:
+			}
+			return body, err
+		}
 		s.put = func(ctx context.Context, key string, body []byte) error {
-			return errors.Join(m.Put(ctx, key, body[:len(body)/2]), m.Put(ctx, key, body))
+			if _, err := m.Stat(ctx, key); err == nil {
+				if err := m.Put(ctx, key, body[:len(body)/2]); err != nil {
+					return err
+				}
+				// Whoever reads beside this put sees the half; nobody may be there.
+				select {
+				case <-read:
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+			return m.Put(ctx, key, body)
 		}
 	},
 	"context ignored": func(s *store, m *memstore.Store) {
