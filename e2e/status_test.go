@@ -43,11 +43,13 @@ func (m *machine) status(args ...string) (running []control.Status) {
 // waitStatus asks until the only mount is as it should be.
 func (m *machine) waitStatus(what string, ok func(control.Mount) bool) control.Mount {
 	m.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		mount := m.status()[0].Mounts[0]
-		if ok(mount) {
-			return mount
+	var mount control.Mount
+	for deadline := time.Now().Add(patience); ; {
+		if running := m.status(); len(running) > 0 {
+			mount = running[0].Mounts[0]
+			if ok(mount) {
+				return mount
+			}
 		}
 		if time.Now().After(deadline) {
 			m.t.Fatalf("after %v status does not tell: %s: %+v", patience, what, mount)
@@ -341,6 +343,66 @@ func TestStopLeavesTheRestAfterItsTime(t *testing.T) {
 	if got := readFile(t, p.at("files", "file")); got != "text" {
 		t.Errorf("it is %q", got)
 	}
+	p.stop()
+}
+
+// wait does not say that all is in the store while a journal that nobody uploads holds some of it.
+func TestWaitTellsOfMountThatFailedWithChangesLeft(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	p := m.up(b.storage("store"), mountTable("files", "store"), mountTable("other", "memory"))
+	b.Stop()
+	writeFile(t, p.at("files", "file"), "text")
+	if code, _, said := m.ask("stop", "--timeout", "1s"); code != exitLate {
+		t.Errorf("stop: code %d: %s", code, said)
+	}
+	p.expectEnd(exitLeft)
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, m.home("files"), "in the way")
+	p = m.start()
+	p.waitMounted("other")
+	p.waitSaid("pocket: files: ")
+	if code, _, said := m.ask("wait"); code != exitError || !strings.Contains(said, "files is not mounted, and what is left in its journal is not uploaded: ") {
+		t.Errorf("wait: code %d: %s", code, said)
+	}
+	if code, _, said := m.ask("wait", "--mount", "other"); code != exitOK {
+		t.Errorf("wait for the other: code %d: %s", code, said)
+	}
+	p.interrupt()
+	p.expectEnd(exitError)
+	must(t, os.Remove(m.home("files")))
+	p = m.restart()
+	if code, _, said := m.ask("wait"); code != exitOK {
+		t.Errorf("wait in the end: code %d: %s", code, said)
+	}
+	p.stop()
+}
+
+// A script may call wait right after it started pocket.
+func TestWaitForMountThatIsBeingMounted(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	m.configure(b.storage("store"), mountTable("files", "store"))
+	b.Stop()
+	p := m.start()
+	m.waitStatus("it is being mounted", func(s control.Mount) bool { return s.State == control.Starting && s.Store.Since != nil })
+	w := m.start("wait", "--json")
+	if _, ok := w.stdout.wait(patience, func(line string) bool { return strings.Contains(line, `"done":false`) }); !ok {
+		t.Fatalf("wait says %q", w.said())
+	}
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if code := w.wait(); code != exitOK {
+		t.Errorf("wait: code %d: %s", code, w.said())
+	}
+	p.waitMounted("files")
 	p.stop()
 }
 

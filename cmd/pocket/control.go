@@ -24,6 +24,7 @@ type view struct {
 	err      string           // why it failed
 	attempts int              // that have failed
 	again    time.Time        // when it is tried again; zero unless it waits for that
+	stranded bool             // it is not mounted, and its journal may hold changes
 	session  *session.Session // nil while there is none
 	most     control.Progress // the most there was to upload since it began to end
 }
@@ -33,11 +34,13 @@ func (r *runner) set(v *view, state control.State, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v.state = state
+	close(r.changed)
+	r.changed = make(chan struct{})
 	switch {
 	case err != nil:
 		v.err = oneLine(err)
 	case state == control.Mounted:
-		v.err, v.attempts = "", 0
+		v.err, v.attempts, v.stranded = "", 0, false
 	}
 	if state != control.Failed {
 		v.again = time.Time{}
@@ -77,24 +80,10 @@ func (r *runner) Status(files int) control.Status {
 
 // Wait implements control.Service.
 func (r *runner) Wait(ctx context.Context, mount string, report func(control.Progress)) error {
-	var sessions []*session.Session
-	found := false
-	r.mu.Lock()
-	for _, v := range r.views {
-		if mount != "" && v.config.Name != mount {
-			continue
-		}
-		found = true
-		if v.session != nil && (v.state == control.Mounted || v.state == control.Ending) {
-			sessions = append(sessions, v.session)
-		}
-	}
-	r.mu.Unlock()
-	switch {
-	case mount != "" && !found:
-		return fmt.Errorf("%q: %w", mount, control.ErrNoMount)
-	case len(sessions) == 0:
-		return fmt.Errorf("nothing is mounted: %w", control.ErrNoMount)
+	report(control.Progress{})
+	sessions, err := r.startedSessions(ctx, mount)
+	if err != nil && (len(sessions) == 0 || ctx.Err() != nil) {
+		return err
 	}
 	var mu sync.Mutex
 	all := make([]control.Progress, len(sessions)) // guarded by mu
@@ -111,7 +100,57 @@ func (r *runner) Wait(ctx context.Context, mount string, report func(control.Pro
 		})
 	}
 	work.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
+}
+
+// startedSessions waits until no mount of that name, or none at all, is being started, and returns those that
+// are mounted. The error tells of those that are not and may have left something in their journals, or
+// is control.ErrNoMount when there is none of either, or the context's.
+func (r *runner) startedSessions(ctx context.Context, mount string) ([]*session.Session, error) {
+	for {
+		var sessions []*session.Session
+		var stranded []error
+		found, starting := false, false
+		r.mu.Lock()
+		changed := r.changed
+		for _, v := range r.views {
+			if mount != "" && v.config.Name != mount {
+				continue
+			}
+			found = true
+			switch {
+			case v.state == control.Starting && v.attempts == 0:
+				starting = true
+			case v.session != nil && (v.state == control.Mounted || v.state == control.Ending):
+				sessions = append(sessions, v.session)
+			case v.stranded:
+				stranded = append(stranded, fmt.Errorf("%s is not mounted, and what is left in its journal is not uploaded%s", v.config.Name, because(v.err)))
+			}
+		}
+		r.mu.Unlock()
+		switch {
+		case mount != "" && !found:
+			return nil, fmt.Errorf("%q: %w", mount, control.ErrNoMount)
+		case starting:
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		case len(sessions)+len(stranded) == 0:
+			return nil, fmt.Errorf("nothing is mounted: %w", control.ErrNoMount)
+		}
+		return sessions, errors.Join(stranded...)
+	}
+}
+
+// because is the end of a sentence about a failure.
+func because(err string) string {
+	if err == "" {
+		return ""
+	}
+	return ": " + err
 }
 
 func sum(all []control.Progress) (total control.Progress) {

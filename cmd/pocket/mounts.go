@@ -163,9 +163,10 @@ type runner struct {
 	mounted  atomic.Int64   // mounts that were mounted
 	alive    atomic.Int64   // mounts that are starting, tried again or mounted
 
-	mu     sync.Mutex
-	ending map[*session.Session]bool // sessions that upload what is left; guarded by mu
-	views  []*view                   // one for each mount, in their order; not changed after run begins
+	mu      sync.Mutex
+	ending  map[*session.Session]bool // sessions that upload what is left; guarded by mu
+	views   []*view                   // one for each mount, in their order; not changed after run begins
+	changed chan struct{}             // closed, and made anew, when the state of a mount changes; guarded by mu
 }
 
 func newRunner(stderr io.Writer) *runner {
@@ -180,6 +181,7 @@ func newRunner(stderr io.Writer) *runner {
 		told:    make(chan time.Duration),
 		over:    make(chan struct{}),
 		ending:  make(map[*session.Session]bool),
+		changed: make(chan struct{}),
 	}
 	r.ctx, r.giveUp = context.WithCancel(context.Background())
 	return r
@@ -345,6 +347,7 @@ func (r *runner) keep(v *view, s *session.Session, err error, o session.Options)
 			}
 			return r.hold(v, s)
 		}
+		r.setStranded(v, s == nil || s.Stranded())
 		if r.stopping() {
 			return r.unstarted(v, err)
 		}
@@ -363,6 +366,13 @@ func (r *runner) keep(v *view, s *session.Session, err error, o session.Options)
 		r.set(v, control.Starting, nil)
 		s, err = r.newSession(v, o)
 	}
+}
+
+// setStranded notes of a mount that is not there whether its journal may hold changes.
+func (r *runner) setStranded(v *view, stranded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v.stranded = stranded
 }
 
 // stopping reports whether the mounts are to end.
@@ -442,6 +452,7 @@ func (r *runner) hold(v *view, s *session.Session) outcome {
 		r.set(v, control.Ended, nil)
 		return outcome{failed: s.Incomplete()}
 	}
+	r.setStranded(v, true)
 	r.sayOf(s.Mount, err)
 	var left *fsimpl.LeftError
 	isLeft := errors.As(err, &left)

@@ -45,7 +45,7 @@ Example:
       since    2026-11-25 15:20:11 (3 h 2 min), buffered, process 4711
 
 Exit codes:
-    0  told, and every mount is mounted
+    0  told, and no mount has failed
     1  a mount has failed, or a process does not answer
     2  wrong usage
     3  nothing is running, or not that mount

@@ -182,7 +182,8 @@ type Service interface {
 	// not wait for the store.
 	Status(files int) Status
 	// Wait returns nil when all that was pending in a mount, or in all of them when
-	// its name is empty, is in the store. It calls report, from one goroutine at a time, with how far
+	// its name is empty, is in the store. Mounts that are just being mounted are waited for; one that
+	// is not there while its journal may hold changes is an error. It calls report, from one goroutine at a time, with how far
 	// it is. Errors: ErrNoMount, ErrRefused, the context's.
 	Wait(ctx context.Context, mount string, report func(Progress)) error
 	// Stop begins to end the mounts, unless that has begun, and waits for it. What is not uploaded

@@ -95,7 +95,7 @@ func Open(dataDir, id string) (*Dir, error) {
 	if id == "" || id == "." || id == ".." || strings.ContainsAny(id, `/\:`) {
 		return nil, fmt.Errorf("%q cannot name a state directory", id)
 	}
-	path := filepath.Join(dataDir, "state", id)
+	path := pathOf(dataDir, id)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, unwritable(path, err)
 	}
@@ -125,6 +125,18 @@ func Open(dataDir, id string) (*Dir, error) {
 	}
 	return d, nil
 }
+
+// HasJournal reports whether the state directory state/<id> below dataDir holds a journal, and
+// so may hold changes that are nowhere else. It takes and writes nothing. What cannot be looked
+// at may be there.
+func HasJournal(dataDir, id string) bool {
+	_, err := os.Lstat(journalIn(pathOf(dataDir, id)))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func pathOf(dataDir, id string) string { return filepath.Join(dataDir, "state", id) }
+
+func journalIn(path string) string { return filepath.Join(path, "journal.db") }
 
 const (
 	lockName   = "lock"
@@ -281,7 +293,7 @@ func (d *Dir) fill() error {
 func (d *Dir) Path() string { return d.path }
 
 // Journal returns the path of the journal's database.
-func (d *Dir) Journal() string { return filepath.Join(d.path, "journal.db") }
+func (d *Dir) Journal() string { return journalIn(d.path) }
 
 // Reserve returns the path of the file that keeps some of the disk for changes that make
 // room.

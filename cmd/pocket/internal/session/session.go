@@ -65,6 +65,7 @@ type Session struct {
 	options Options
 
 	incomplete bool // not all that was at the mount point could be taken in; written by Start
+	stranded   bool // see Stranded; written by New and Start
 
 	mu       sync.Mutex
 	told     []control.Notice  // what status shows besides; guarded by mu
@@ -121,6 +122,7 @@ func New(ctx context.Context, m config.Mount, o Options) (*Session, error) {
 			return nil, err
 		}
 	}
+	s.stranded = s.stateID != "" && statedir.HasJournal(o.DataDir, s.stateID)
 	s.store = s.health.watch(objstore.WithPrefix(store, m.Prefix))
 	s.waiting, s.stopWaits = context.WithCancel(context.Background())
 	return s, s.checkPath()
@@ -135,6 +137,9 @@ func (s *Session) Start(ctx context.Context) (err error) {
 		s.state, err = statedir.Open(s.dataDir, s.stateID)
 	}
 	if err != nil {
+		if errors.Is(err, statedir.ErrLocked) {
+			s.stranded = false // whoever has it uploads it
+		}
 		return err
 	}
 	unused := isUnused(s.state)
@@ -200,11 +205,17 @@ func (s *Session) Start(ctx context.Context) (err error) {
 	cancel()
 	var kept *fsimpl.LeftError
 	err = errors.Join(err, s.closeLocal(ended))
-	if closed := s.fs.Close(ended, nil); closed != nil && !errors.As(closed, &kept) {
+	closed := s.fs.Close(ended, nil)
+	s.stranded = closed != nil
+	if closed != nil && !errors.As(closed, &kept) {
 		err = errors.Join(err, closed)
 	}
 	return err
 }
+
+// Stranded reports whether, after New or Start failed, there is or may be something of an
+// earlier run in the journal that only the next start uploads.
+func (s *Session) Stranded() bool { return s.stranded }
 
 // isUnused reports whether a state directory holds nothing but what opening it makes.
 func isUnused(d *statedir.Dir) bool {
