@@ -14,9 +14,14 @@ func TestExamplesOfTheDocumentation(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/config.md")
 	require.NoError(t, err)
 	text := strings.ReplaceAll(string(doc), "\r\n", "\n")
-	examples := regexp.MustCompile("(?ms)^```toml\n(.*?)^```$").FindAllStringSubmatch(text, -1)
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	toml := regexp.MustCompile("(?ms)^```toml\n(.*?)^```$")
+	examples := toml.FindAllStringSubmatch(text, -1)
 	require.GreaterOrEqual(t, len(examples), 2)
-	for _, e := range examples {
+	first := toml.FindAllStringSubmatch(strings.ReplaceAll(string(readme), "\r\n", "\n"), -1)
+	require.NotEmpty(t, first)
+	for _, e := range append(examples, first...) {
 		cfg, err := parse("/etc/config.toml", []byte(e[1]), 0o600, linuxEnv)
 		require.NoError(t, err)
 		require.Empty(t, cfg.Warnings)
