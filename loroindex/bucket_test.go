@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,55 +15,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var (
-	errNoKey       = errors.New("no such key")
-	errUnreachable = errors.New("unreachable")
-)
+var errUnreachable = errors.New("unreachable")
 
-// memBucket is a bucket in memory. hook, if set, is called before every call
-// and may make it fail.
+// memBucket is a shed whose clock goes on by an hour with every write. hook, if set, is called
+// before every call and may make it fail.
 type memBucket struct {
-	mu    sync.Mutex
-	objs  map[string]memObject
-	now   time.Time
-	hook  func(op, key string) error
-	calls []string // "get key" ...
+	*shed
+	hook func(op, key string) error
+
+	callsMu sync.Mutex
+	calls   []string // "get key" ...; guarded by callsMu
 }
 
-type memObject struct {
-	body []byte
-	time time.Time
-}
-
-func newBucket() *memBucket {
-	return &memBucket{objs: make(map[string]memObject), now: time.Unix(1_700_000_000, 0)}
-}
+func newBucket() *memBucket { return &memBucket{shed: newShed()} }
 
 func (b *memBucket) call(op, key string) error {
-	b.mu.Lock()
+	b.callsMu.Lock()
 	b.calls = append(b.calls, op+" "+key)
 	hook := b.hook
-	b.mu.Unlock()
+	b.callsMu.Unlock()
 	if hook == nil {
 		return nil
 	}
 	return hook(op, key)
 }
 
-func (b *memBucket) Get(_ context.Context, key string, limit int64) ([]byte, error) {
+func (b *memBucket) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
 	if err := b.call("get", key); err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	o, ok := b.objs[key]
-	if !ok {
-		return nil, fmt.Errorf("%w: %s", errNoKey, key)
-	}
-	if int64(len(o.body)) > limit {
-		return nil, errors.New("too large")
-	}
-	return bytes.Clone(o.body), nil
+	return b.shed.Get(ctx, key, limit)
 }
 
 func (b *memBucket) Put(_ context.Context, key string, body []byte) error {
@@ -77,57 +56,23 @@ func (b *memBucket) Put(_ context.Context, key string, body []byte) error {
 }
 
 func (b *memBucket) put(key string, body []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.now = b.now.Add(time.Hour)
-	b.objs[key] = memObject{bytes.Clone(body), b.now}
+	b.pass(time.Hour)
+	b.shed.Put(background, key, body)
 }
 
-func (b *memBucket) remove(key string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.objs, key)
-}
+func (b *memBucket) remove(key string) { b.shed.Delete(background, key) }
 
-func (b *memBucket) List(_ context.Context, prefix, after string) iter.Seq2[Object, error] {
+func (b *memBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		if err := b.call("list", prefix); err != nil {
 			yield(Object{}, err)
 			return
 		}
-		for _, k := range b.keys(prefix) {
-			b.mu.Lock()
-			o := b.objs[k]
-			b.mu.Unlock()
-			if k > after && !yield(Object{k, int64(len(o.body)), o.time}, nil) {
-				return
-			}
-		}
+		b.shed.List(ctx, prefix, after)(yield)
 	}
 }
 
-func (b *memBucket) NotExist(err error) bool { return errors.Is(err, errNoKey) }
-
-func (b *memBucket) keys(prefix string) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var keys []string
-	for _, k := range slices.Sorted(maps.Keys(b.objs)) {
-		if strings.HasPrefix(k, prefix) {
-			keys = append(keys, k)
-		}
-	}
-	return keys
-}
-
-func (b *memBucket) clone() *memBucket {
-	c := newBucket()
-	c.now = b.now
-	for k, o := range b.objs {
-		c.objs[k] = memObject{bytes.Clone(o.body), o.time}
-	}
-	return c
-}
+func (b *memBucket) clone() *memBucket { return &memBucket{shed: b.shed.clone()} }
 
 // took returns the calls so far and forgets them.
 func (b *memBucket) took() []string {
@@ -163,7 +108,7 @@ func (l memLocal) Get(_ context.Context, key string) ([]byte, error) {
 	if b, ok := l[key]; ok {
 		return bytes.Clone(b), nil
 	}
-	return nil, errNoKey
+	return nil, errNoObject
 }
 
 func (l memLocal) Put(_ context.Context, key string, body []byte) error {

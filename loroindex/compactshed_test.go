@@ -37,7 +37,13 @@ func newShed() *shed {
 }
 
 func (s *shed) clone() *shed {
-	return &shed{now: s.now, objects: maps.Clone(s.objects)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &shed{now: s.now, objects: make(map[string]shedObject)}
+	for key, o := range s.objects {
+		c.objects[key] = shedObject{slices.Clone(o.body), o.written}
+	}
+	return c
 }
 
 func (s *shed) Now() time.Time {
@@ -57,7 +63,7 @@ func (s *shed) Get(_ context.Context, key string, max int64) ([]byte, error) {
 	defer s.mu.Unlock()
 	o, ok := s.objects[key]
 	if !ok {
-		return nil, errNoObject
+		return nil, fmt.Errorf("%w: %s", errNoObject, key)
 	}
 	if int64(len(o.body)) > max {
 		return nil, errors.New("too large")

@@ -42,7 +42,7 @@ func TestWhatIsPublishedIsLoaded(t *testing.T) {
 	require.Equal(t, x.Version(), y.Bucket)
 
 	id := publishSnapshot(t, y.Index, b)
-	require.Equal(t, id.String(), string(b.objs[HeadKey].body))
+	require.Equal(t, id.String(), string(b.objects[HeadKey].body))
 	publish(t, x, b, "later")
 	b.took()
 	z := load(t, b, nil, "carl")
@@ -92,13 +92,13 @@ func damagedBuckets(t *testing.T) (want []string, m map[string]*memBucket) {
 		fn(c)
 		m[name] = c
 	}
-	add("head is missing", func(b *memBucket) { delete(b.objs, HeadKey) })
+	add("head is missing", func(b *memBucket) { delete(b.objects, HeadKey) })
 	add("head is empty", func(b *memBucket) { b.put(HeadKey, nil) })
 	add("head is garbage", func(b *memBucket) { b.put(HeadKey, []byte("<html>")) })
 	add("head ends in a newline", func(b *memBucket) { b.put(HeadKey, []byte(second.String()+"\n")) })
 	add("head names nothing", func(b *memBucket) { b.put(HeadKey, []byte(objectid.Of(nil).String())) })
-	add("head's snapshot is damaged", func(b *memBucket) { b.objs[ObjectKey(second)].body[50] ^= 1 })
-	add("head's snapshot is cut short", func(b *memBucket) { b.put(ObjectKey(second), b.objs[ObjectKey(second)].body[:50]) })
+	add("head's snapshot is damaged", func(b *memBucket) { b.objects[ObjectKey(second)].body[50] ^= 1 })
+	add("head's snapshot is cut short", func(b *memBucket) { b.put(ObjectKey(second), b.objects[ObjectKey(second)].body[:50]) })
 	add("the older snapshot is damaged", func(b *memBucket) { b.put(ObjectKey(first), []byte("x")) })
 	return tree(t, x), m
 }
@@ -143,15 +143,15 @@ func TestAnIndexThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
 		err    error
 	}{
 		"the only snapshot is garbage":       {func(b *memBucket) { b.put(ObjectKey(id), garbage) }, ObjectKey(id), ErrDamaged},
-		"the only snapshot is gone":          {func(b *memBucket) { delete(b.objs, ObjectKey(id)) }, ObjectKey(id), ErrDamaged},
+		"the only snapshot is gone":          {func(b *memBucket) { delete(b.objects, ObjectKey(id)) }, ObjectKey(id), ErrDamaged},
 		"head and the only snapshot are bad": {func(b *memBucket) { b.put(HeadKey, nil); b.put(ObjectKey(id), garbage) }, HeadKey, ErrDamaged},
-		"head missing, snapshot bad":         {func(b *memBucket) { delete(b.objs, HeadKey); b.put(ObjectKey(id), garbage) }, ObjectKey(id), ErrDamaged},
-		"head garbage, nothing else":         {func(b *memBucket) { b.put(HeadKey, garbage); delete(b.objs, ObjectKey(id)) }, HeadKey, ErrDamaged},
+		"head missing, snapshot bad":         {func(b *memBucket) { delete(b.objects, HeadKey); b.put(ObjectKey(id), garbage) }, ObjectKey(id), ErrDamaged},
+		"head garbage, nothing else":         {func(b *memBucket) { b.put(HeadKey, garbage); delete(b.objects, ObjectKey(id)) }, HeadKey, ErrDamaged},
 		"an update is garbage":               {func(b *memBucket) { b.put(update, garbage) }, update, ErrDamaged},
 		"an update is empty":                 {func(b *memBucket) { b.put(update, nil) }, update, ErrDamaged},
-		"an update holds something else":     {func(b *memBucket) { b.put(update, b.objs[UpdateKey(Span{x.Peer(), 0, 6})].body) }, update, ErrDamaged},
+		"an update holds something else":     {func(b *memBucket) { b.put(update, b.objects[UpdateKey(Span{x.Peer(), 0, 6})].body) }, update, ErrDamaged},
 		"a snapshot that is no snapshot": {func(b *memBucket) {
-			b.objs = map[string]memObject{}
+			b.objects = map[string]shedObject{}
 			b.put(ObjectKey(objectid.Of(garbage)), garbage)
 			b.put(HeadKey, []byte(objectid.Of(garbage).String()))
 		}, ObjectKey(objectid.Of(garbage)), ErrDamaged},
@@ -160,11 +160,11 @@ func TestAnIndexThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
 			bad := b.clone()
 			c.damage(bad)
 			bad.noWrites(t)
-			before := maps.Clone(bad.objs)
+			before := maps.Clone(bad.objects)
 			_, err := Load(t.Context(), bad, nil, Options{})
 			require.ErrorIs(t, err, c.err)
 			require.ErrorContains(t, err, c.key)
-			require.Equal(t, before, bad.objs)
+			require.Equal(t, before, bad.objects)
 		})
 	}
 }
@@ -173,7 +173,7 @@ func TestAHoleInTheHistoryIsAnErrorThatNamesIt(t *testing.T) {
 	b := newBucket()
 	x := load(t, b, nil, "anna").Index
 	publish(t, x, b, "a", "b", "c")
-	delete(b.objs, UpdateKey(Span{x.Peer(), 6, 10}))
+	delete(b.objects, UpdateKey(Span{x.Peer(), 6, 10}))
 	b.noWrites(t)
 	_, err := Load(t.Context(), b, nil, Options{})
 	require.ErrorIs(t, err, ErrMissing)
@@ -219,7 +219,7 @@ func TestAFailureOfAnyCallIsReportedWithItsKey(t *testing.T) {
 				require.ErrorContains(t, err, failed)
 				require.NotErrorIs(t, err, ErrDamaged)
 				if name == "load" || name == "pull" {
-					require.Equal(t, b.objs, c.objs)
+					require.Equal(t, b.objects, c.objects)
 				}
 			}
 		})
@@ -295,7 +295,7 @@ func TestLoadingOnTopOfCopiesTellsWhatWasLost(t *testing.T) {
 	require.NoError(t, err)
 	publishSnapshot(t, x, b)
 	for _, k := range b.keys(UpdatePrefix) {
-		delete(b.objs, k)
+		delete(b.objects, k)
 	}
 
 	l := load(t, b, local, "berta")
@@ -331,7 +331,7 @@ func TestPullFollowsTheBucket(t *testing.T) {
 	require.NoError(t, err)
 	publishSnapshot(t, x, b)
 	for _, k := range b.keys(UpdatePrefix) {
-		delete(b.objs, k)
+		delete(b.objects, k)
 	}
 	publish(t, x, b, "e")
 	_, err = y.Pull(t.Context(), b, nil)
@@ -350,7 +350,7 @@ func TestPullReadsTheHeadOnceInAWhile(t *testing.T) {
 	publish(t, x, b, "a")
 	publishSnapshot(t, x, b)
 	for _, k := range b.keys(UpdatePrefix) {
-		delete(b.objs, k)
+		delete(b.objects, k)
 	}
 	_, err = y.Pull(t.Context(), b, nil)
 	require.NoError(t, err)
@@ -468,8 +468,8 @@ func TestManyUpdatesArePulledUpToADamagedOne(t *testing.T) {
 	keys := b.keys(UpdatePrefix)
 	slices.Sort(keys)
 	const good = batchUpdates + 50
-	broken := b.objs[keys[good]]
-	b.objs[keys[good]] = memObject{[]byte("nonsense"), broken.time}
+	broken := b.objects[keys[good]]
+	b.objects[keys[good]] = shedObject{[]byte("nonsense"), broken.written}
 	local := memLocal{}
 	c, err := y.Pull(t.Context(), b, local)
 	require.ErrorIs(t, err, ErrDamaged)
@@ -478,7 +478,7 @@ func TestManyUpdatesArePulledUpToADamagedOne(t *testing.T) {
 	require.Len(t, local, good)
 	require.Len(t, paths(t, y), good)
 
-	b.objs[keys[good]] = broken
+	b.objects[keys[good]] = broken
 	c, err = y.Pull(t.Context(), b, local)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(c.Nodes), len(keys)-good)

@@ -173,7 +173,7 @@ func TestAMigrationNobodyPublishedIsMadeAgain(t *testing.T) {
 	b, _ := firstBucket(blob)
 	x := load(t, b, nil, "anna").Index
 	publish(t, x, b, "new")
-	delete(b.objs, UpdateKey(x.migrated)) // as if a writer of another make left it out
+	delete(b.objects, UpdateKey(x.migrated)) // as if a writer of another make left it out
 	y := load(t, b, nil, "berta")
 	require.True(t, y.Migrated)
 	require.Equal(t, tree(t, x), tree(t, y.Index))
@@ -186,7 +186,7 @@ func TestAnOldPocketThatWritesAfterTheMigrationHidesNothing(t *testing.T) {
 	publish(t, x, b, "new")
 	publishSnapshot(t, x, b)
 	for _, k := range b.keys(UpdatePrefix) {
-		delete(b.objs, k)
+		delete(b.objects, k)
 	}
 	// It knows nothing but its own document, and points the head there.
 	old := loro.NewDoc(4001)

@@ -64,7 +64,7 @@ func TestSnapshotsWrittenAtOnce(t *testing.T) {
 				publish(t, y, b, "c")
 				id := publishSnapshot(t, y, b)
 				for _, k := range b.keys(UpdatePrefix) {
-					delete(b.objs, k)
+					delete(b.objects, k)
 				}
 				require.Contains(t, b.keys(""), ObjectKey(id))
 				b.hook = hook
