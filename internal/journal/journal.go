@@ -255,10 +255,18 @@ func Open(path string, opts Options) (*Journal, error) {
 // SetAside renames a damaged journal and the files that belong to it so that
 // Open can create a new one; it returns the new name of the database. What was
 // acknowledged and not published is in there and nowhere else. The journal must
-// not be open.
+// not be open. Errors: os.ErrNotExist when there is nothing of a journal.
 func SetAside(path string) (string, error) {
 	aside := asideName(path)
-	if err := os.Rename(path, aside); err != nil {
+	err := os.Rename(path, aside)
+	if errors.Is(err, os.ErrNotExist) {
+		// Where the database was lost, or the call before this one was cut short, there is
+		// the log alone, beside which no new database may begin.
+		if _, failed := os.Lstat(path + "-wal"); failed == nil {
+			err = nil
+		}
+	}
+	if err != nil {
 		return "", fmt.Errorf("set the damaged journal aside: %w", err)
 	}
 	// SQLite finds these by the database's name. The one that holds committed

@@ -132,6 +132,28 @@ func TestSetAsideKeepsTheLogWithItsDatabase(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+// Of a journal whose database was removed the log is left, which is no reason never to start again.
+func TestLogWithoutItsDatabaseIsSetAside(t *testing.T) {
+	path := newPath(t)
+	j := open(t, path, Options{})
+	for n := range 3 {
+		require.NoError(t, j.Enqueue(entry(1, n)).Wait())
+	}
+	copied := filepath.Join(t.TempDir(), "journal.db")
+	copyJournal(t, path, copied, -1)
+	require.NoError(t, os.Remove(copied))
+	_, err := Open(copied, Options{Used: true})
+	require.ErrorIs(t, err, ErrDamaged)
+	aside, err := SetAside(copied)
+	require.NoError(t, err)
+	require.FileExists(t, aside+"-wal")
+	j = open(t, copied, Options{Used: true})
+	saved, err := j.Salvage(t.Context(), aside)
+	require.NoError(t, err)
+	require.Zero(t, saved)
+	require.NoError(t, j.Enqueue(entry(1, 3)).Wait())
+}
+
 func TestInterruptedCreationIsStartedOver(t *testing.T) {
 	path := newPath(t)
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
