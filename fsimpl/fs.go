@@ -143,6 +143,7 @@ type FS struct {
 	told   atomic.Pointer[func([]Merged)]
 	left   leftFiles
 
+	folding chan struct{} // holds one token while a snapshot of the index is written
 	snapMu  sync.Mutex
 	updates int  // index updates in the store that its newest snapshot lacks; guarded by snapMu
 	wrote   bool // some of them are this mount's; guarded by snapMu
@@ -191,6 +192,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		opened:  opts.Now().UnixMicro(),
 		merges:  merges{epoch: time.Now()},
 		inodes:  make(map[Node]*inode),
+		folding: make(chan struct{}, 1),
 		cached:  make(chan struct{}),
 		maxSize: maxFileSize(opts.ChunkSize),
 	}
@@ -518,8 +520,8 @@ func (fs *FS) announce(ctx context.Context, spans []transfer.Span) error {
 	return nil
 }
 
-// foldUpdates is the queue's Idle: nothing is pending, so a snapshot names no
-// content that the store does not have.
+// foldUpdates is the queue's Idle: nothing is pending, so that hardly anybody waits for the network that a
+// snapshot takes.
 func (fs *FS) foldUpdates(ctx context.Context) {
 	if err := fs.snapshot(ctx, fs.worthIt(snapshotEvery)); err != nil && ctx.Err() == nil {
 		fs.log.Warn("no snapshot of the index was written; it is tried again later", "error", err)
@@ -533,15 +535,20 @@ func (fs *FS) worthIt(enough int) int {
 }
 
 // snapshot writes a snapshot and points the head to it when at least enough updates
-// have piled up.
+// have piled up. One is written at a time; changes are published beside it.
 func (fs *FS) snapshot(ctx context.Context, enough int) error {
+	select {
+	case fs.folding <- struct{}{}:
+		defer func() { <-fs.folding }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	fs.snapMu.Lock()
 	updates := fs.updates
 	fs.snapMu.Unlock()
 	if updates < enough {
 		return nil
 	}
-	covered := fs.index.Version()
 	var id objectid.ID
 	err := fs.merge(func() (changes loroindex.Changes, err error) {
 		id, changes, err = fs.index.PublishSnapshot(ctx, fs.bucket, fs.bucket.local)
@@ -553,5 +560,5 @@ func (fs *FS) snapshot(ctx context.Context, enough int) error {
 	fs.snapMu.Lock()
 	fs.updates -= updates
 	fs.snapMu.Unlock()
-	return fs.bucket.local.prune(ctx, id, covered)
+	return fs.bucket.local.prune(ctx, id, fs.index.SnapshotVersion(id))
 }

@@ -62,7 +62,7 @@ func tipOf(s Span) string { return UpdateKey(s)[len(UpdatePrefix):] }
 // trimmed while it has operations to publish. It returns the snapshot the head
 // names then, zero if there is nothing to write.
 //
-// Whatever step it is stopped after, the bucket includes what it did before.
+// It may run beside Publish. Whatever step it is stopped after, the bucket includes what it did before.
 //
 // Errors: those of the bucket and of local in a KeyError; ErrDamaged when the
 // object reads back other than it was written; ErrMissing.
@@ -70,6 +70,13 @@ func (x *Index) PublishSnapshot(ctx context.Context, b Bucket, local Local) (obj
 	l := &loading{ctx: ctx, b: b, local: local, x: x, out: &Loaded{}, live: true}
 	id, err := l.publishSnapshot()
 	return id, l.out.Changes, errors.Join(append(l.unkept, err)...)
+}
+
+// SnapshotVersion returns what a snapshot includes that PublishSnapshot wrote or this index read:
+// nothing for another one. Every operation in it is in the bucket.
+func (x *Index) SnapshotVersion(id objectid.ID) Version {
+	v, _ := x.shelf.seen(id)
+	return v.Clone()
 }
 
 func (l *loading) publishSnapshot() (objectid.ID, error) {
@@ -95,9 +102,14 @@ func (l *loading) publishSnapshot() (objectid.ID, error) {
 	for round := 1; ; round++ {
 		// A snapshot this index does not know, because another device is about
 		// to point the head to it, must not be left behind by the head. That
-		// holds after writing the head as before.
+		// holds after writing the head as before. Updates that were published
+		// meanwhile are found without it.
+		known := l.out.Snapshots
 		if _, err := l.otherSnapshots(h, usable); err != nil {
 			return objectid.ID{}, err
+		}
+		if round > 1 && l.out.Snapshots == known {
+			return h.id, nil
 		}
 		has := x.shelf.version()
 		if v, ok := x.shelf.seen(h.id); usable && ok && v.Covers(has) {

@@ -114,3 +114,33 @@ func TestEarlierSessionsArePublishedBeforeLaterOnes(t *testing.T) {
 	publishSnapshot(t, second, b)
 	require.Equal(t, []string{"a", "b"}, paths(t, load(t, b, nil, "berta").Index))
 }
+
+// TestASnapshotIsWrittenOnceWhileChangesArePublished publishes a change between any two calls
+// of a snapshot being written: it is found, and no further snapshot is written for it.
+func TestASnapshotIsWrittenOnceWhileChangesArePublished(t *testing.T) {
+	b := newBucket()
+	x := load(t, b, nil, "anna").Index
+	publish(t, x, b, "a")
+	want, written := []string{"a"}, 0
+	var hook func(op, key string) error
+	hook = func(op, key string) error {
+		if op == "put" && strings.HasPrefix(key, ObjectPrefix) {
+			written++
+		}
+		name := string(rune('a' + len(want)))
+		want = append(want, name)
+		b.hook = nil
+		publish(t, x, b, name)
+		b.hook = hook
+		return nil
+	}
+	b.hook = hook
+	id, _, err := x.PublishSnapshot(t.Context(), b, nil)
+	b.hook = nil
+	require.NoError(t, err)
+	require.Equal(t, 1, written)
+	require.Greater(t, len(want), 4)
+	require.Equal(t, want, paths(t, load(t, b, nil, "berta").Index))
+	require.Contains(t, x.SnapshotVersion(id), peerID(x.Peer()))
+	require.False(t, x.SnapshotVersion(id).Covers(x.Version()), "what was published after it was made")
+}

@@ -18,12 +18,6 @@ func (q *Queue) publishLoop(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if len(batch) == 0 {
-			if q.opts.Idle != nil {
-				q.opts.Idle(ctx)
-			}
-			continue
-		}
 		span := Span{batch[0].peer, batch[0].start, batch[len(batch)-1].end}
 		done := q.opts.Outage.Ask(objstore.OpPut, probeKey)
 		err = q.opts.Publish(ctx, span)
@@ -113,17 +107,34 @@ func (q *Queue) unannounced(ctx context.Context) ([]Span, int, error) {
 	return nil, 0, errStopped
 }
 
-// batch waits for operations that may be published, and for others to join them. An
-// empty one says that there is nothing left to do.
-func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
+// idleLoop calls Idle beside the others, whom nobody shall wait longer for because of it.
+func (q *Queue) idleLoop(ctx context.Context) {
+	defer q.done.Done()
+	for q.restful(ctx) == nil {
+		q.opts.Idle(ctx)
+	}
+}
+
+// restful waits until the queue has nothing left to do, anew after every time it had something.
+func (q *Queue) restful(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for ctx.Err() == nil {
 		if q.idle {
 			if q.idle = false; q.state.Idle() {
-				return nil, nil
+				return nil
 			}
 		}
+		q.sleep(ctx, time.Time{})
+	}
+	return errStopped
+}
+
+// batch waits for operations that may be published, and for others to join them.
+func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for ctx.Err() == nil {
 		until := q.publishing.resume
 		if now := time.Now(); !now.Before(until) {
 			until = time.Time{}

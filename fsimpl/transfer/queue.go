@@ -52,7 +52,8 @@ type Options struct {
 	// before operations that name it are published without it: what it adds then is
 	// published next. It is called concurrently.
 	Lost func(ctx context.Context, id objectid.ID)
-	// Idle, if set, is called from Publish's goroutine when nothing is left to do.
+	// Idle, if set, is called when nothing is left to do, from a goroutine of its own: what comes meanwhile is
+	// uploaded and published beside it.
 	Idle    func(ctx context.Context)
 	Workers int  // uploads at once, twice as many of small objects; 0: DefaultWorkers
 	Eager   bool // publish what somebody waits for, and else after a moment, instead of gathering (sync mode)
@@ -210,6 +211,10 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 	}
 	q.restore(restored, uploads)
 	opts.Outage.notify(q.reachable)
+	if opts.Idle != nil {
+		q.done.Add(1)
+		go q.idleLoop(ctx)
+	}
 	q.done.Add(3)
 	go q.publishLoop(ctx)
 	go q.announceLoop(ctx)
