@@ -340,7 +340,7 @@ func (p *process) interrupt() {
 // kill ends pocket without a warning, as kill -9 does. Its mounts stay, but for those of
 // Windows.
 func (p *process) kill() {
-	p.cmd.Process.Kill()
+	kill(p.cmd.Process)
 	<-p.ended
 	for _, path := range p.mounts {
 		waitVanished(path)

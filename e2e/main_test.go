@@ -37,6 +37,9 @@ var children = map[string]func(args []string) error{
 }
 
 func TestMain(m *testing.M) {
+	if code, ok := standFor(os.Args); ok {
+		os.Exit(code)
+	}
 	if name := os.Getenv(asChild); name != "" {
 		if err := children[name](os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -101,16 +104,27 @@ func pocketProgram() (string, error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	libraries, err := filepath.Glob(filepath.Join(filepath.Dir(given), "*.dll"))
-	if err != nil {
+	if err := copyLibraries(filepath.Dir(given), filepath.Dir(path)); err != nil {
 		return "", err
 	}
+	return path, copyProgram(given, path)
+}
+
+// copyLibraries copies the DLLs of one directory into another one, which is made if there are any.
+func copyLibraries(from, to string) error {
+	libraries, err := filepath.Glob(filepath.Join(from, "*.dll"))
+	if err != nil || len(libraries) == 0 {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
 	for _, library := range libraries {
-		if err := copyProgram(library, filepath.Join(filepath.Dir(path), filepath.Base(library))); err != nil {
-			return "", err
+		if err := copyProgram(library, filepath.Join(to, filepath.Base(library))); err != nil {
+			return err
 		}
 	}
-	return path, copyProgram(given, path)
+	return nil
 }
 
 func copyProgram(from, to string) error {

@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const originalSuffix = ".pocket-original"
@@ -59,6 +61,22 @@ var originalEnds = []originalEnd{
 			t.Errorf("pocket stop: code %d: %s", code, said)
 		}
 	}},
+	{"a program's working directory is in it", "", func(t *testing.T, p *process) {
+		c := startChild(t, "stay", p.at("files"))
+		<-c.lines
+		p.interrupt()
+	}},
+}
+
+func init() {
+	children["stay"] = func(args []string) error { // in a directory, until it is killed
+		if err := os.Chdir(args[0]); err != nil {
+			return err
+		}
+		fmt.Println("there")
+		time.Sleep(time.Hour)
+		return nil
+	}
 }
 
 // A directory with files in it at the mount path is aside while it is mounted, and back
@@ -147,4 +165,157 @@ func TestOriginalAfterKill(t *testing.T) {
 	p.waitSaid("pocket: files: moved ", "back to "+native(m.home("files")))
 	p.stop()
 	m.isBack(want)
+}
+
+func TestRestoreWhileItRuns(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, want := withOriginal(t)
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	writeFile(t, p.at("files", "file"), "x")
+	beside := m.beside()
+	for _, args := range [][]string{{"restore"}, {"restore", "--mount", "files"}, {"restore", "--mount", native(m.home("files"))}} {
+		code, stdout, said := beside.ask(args...)
+		if code != exitError || stdout != "" || strings.Count(said, "\n") != 1 || !strings.Contains(said, "is mounted by a pocket that runs") {
+			t.Errorf("pocket %v: code %d: %s", args, code, said)
+		}
+	}
+	// Nor does another pocket with another store take it away.
+	writeFile(t, m.home("second.toml"), mountTable("files", "memory"))
+	q := beside.start("--config", native(m.home("second.toml")))
+	q.expectMounted(exitError)
+	if got := readFile(t, p.at("files", "file")); got != "x" {
+		t.Errorf("the mount's file is %q", got)
+	}
+	p.stop()
+	m.isBack(want)
+}
+
+// expectMounted is expectEnd while another pocket goes on.
+func (p *process) expectMounted(code int) {
+	p.m.t.Helper()
+	if got := p.wait(); got != code {
+		p.m.t.Fatalf("pocket ended with code %d, not %d:\n%s", got, code, indent(p.said()))
+	}
+}
+
+// A mount that fails leaves the directory where it is.
+func TestOriginalWhenTheMountFails(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, _ := withOriginal(t)
+	m.configure(dirStorage("store", m.home("not", "there")), mountTable("files", "store"))
+	before := m.snapshot()
+	p := m.start()
+	p.expectEnd(exitError)
+	p.oneLine()
+	m.unchanged(before)
+
+	// One that was killed before, too: it is back although the store is gone.
+	folder := newFolder(t)
+	m.configure(dirStorage("store", folder), mountTable("files", "store"))
+	want := readTree(t, m.home("files"))
+	p = m.restart()
+	p.kill()
+	must(t, os.RemoveAll(m.data("state")))
+	must(t, os.RemoveAll(folder))
+	p = m.start()
+	p.expectEnd(exitError)
+	m.isBack(want)
+}
+
+// notMovable is a reason why a directory cannot be moved aside.
+type notMovable struct {
+	name    string
+	prepare func(t *testing.T, m *machine) (path string, undo func())
+	say     string
+}
+
+// What cannot be moved aside is one line, and nothing changes.
+func TestOriginalThatCannotBeMoved(t *testing.T) {
+	needMounts(t)
+	for _, c := range slices.Concat(notMovableHere, []notMovable{
+		{"the other name is taken", func(t *testing.T, m *machine) (string, func()) {
+			writeFile(t, m.home("files"+originalSuffix, "mine"), "precious")
+			return "~/files", func() {}
+		}, "is there already"},
+		{"the data directory is in it", func(t *testing.T, m *machine) (string, func()) {
+			return native(dataHome(m.root)), func() {}
+		}, "holds pocket's own data"},
+		{"the directory it is in cannot be written", func(t *testing.T, m *machine) (string, func()) {
+			writeFile(t, m.path("fixed", "files", "mine"), "precious")
+			return native(m.path("fixed", "files")), protect(t, m.path("fixed"))
+		}, map[bool]string{false: "make it writable", true: "cannot be moved aside"}[onWindows]},
+	}) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m, want := withOriginal(t)
+			must(t, os.MkdirAll(m.data("logs"), 0o700))
+			path, undo := c.prepare(t, m)
+			m.configure(dirStorage("store", newFolder(t)), "[[mounts]]\nname = \"files\"\nmount_path = '"+path+"'\nstorage = \"store\"\n")
+			p := m.start()
+			code := p.wait()
+			undo()
+			if line := p.oneLine(); code != exitError || !strings.Contains(line, c.say) {
+				t.Errorf("code %d: %s", code, line)
+			}
+			os.Remove(m.home("files", "disk"))
+			got := readTree(t, m.home("files"))
+			sameTree(t, want, got)
+		})
+	}
+}
+
+// There is no record of what was moved aside: it is told, not guessed.
+func TestOriginalWithoutARecord(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m, want := withOriginal(t)
+	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	p.kill()
+	must(t, os.RemoveAll(m.data("aside")))
+	p = m.restart()
+	p.waitSaid("no record of it", "pocket restore --mount "+native(m.home("files")))
+	p.stop()
+	sameTree(t, want, readTree(t, m.home("files"+originalSuffix)))
+	code, _, said := m.ask("restore")
+	if code != exitError || !strings.Contains(said, "no record of it") || !strings.Contains(said, "pocket restore --mount files") {
+		t.Errorf("pocket restore: code %d: %s", code, said)
+	}
+	code, _, said = m.ask("restore", "--mount", "files")
+	if code != exitOK || !strings.Contains(said, "pocket: moved ") {
+		t.Errorf("pocket restore --mount files: code %d: %s", code, said)
+	}
+	m.isBack(want)
+}
+
+// Programs that have a file of the original open go on with it; Windows moves no directory that has such
+// files, which is said.
+func TestOriginalInUse(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	writeFile(t, m.home("files", "log"), "before\n")
+	f, err := os.OpenFile(m.home("files", "log"), os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	defer f.Close()
+	m.configure(dirStorage("store", newFolder(t)), mountTable("files", "store"))
+	if openFilesStay {
+		want := readTree(t, m.home("files"))
+		p := m.start()
+		p.expectEnd(exitError)
+		if line := p.oneLine(); !strings.Contains(line, "close the programs that have files in it open") {
+			t.Errorf("it says: %s", line)
+		}
+		m.isBack(want)
+		return
+	}
+	p := m.restart()
+	if _, err := f.WriteString("while it is mounted\n"); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	if got := readFile(t, m.home("files", "log")); got != "before\nwhile it is mounted\n" {
+		t.Errorf("the file is %q", got)
+	}
 }

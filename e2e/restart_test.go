@@ -193,10 +193,10 @@ func TestGitRepositoryInMount(t *testing.T) {
 	origin := newFolder(t)
 	git := func(dir string, args ...string) string {
 		t.Helper()
-		cmd := exec.Command("git", args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_COUNT=2",
-			"GIT_CONFIG_KEY_0=user.name", "GIT_CONFIG_VALUE_0=Somebody", "GIT_CONFIG_KEY_1=user.email", "GIT_CONFIG_VALUE_1=somebody@example.com")
+		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_COUNT=3",
+			"GIT_CONFIG_KEY_0=user.name", "GIT_CONFIG_VALUE_0=Somebody", "GIT_CONFIG_KEY_1=user.email", "GIT_CONFIG_VALUE_1=somebody@example.com",
+			"GIT_CONFIG_KEY_2=core.longpaths", "GIT_CONFIG_VALUE_2=true")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
@@ -219,7 +219,7 @@ func TestGitRepositoryInMount(t *testing.T) {
 	m := newMachine(t)
 	p := m.up(config...)
 	// From a path git would link the objects; from a URL it writes a pack.
-	git(p.at("projects"), "clone", "-q", "file://"+origin, "clone")
+	git(p.at("projects"), "clone", "-q", "file:///"+strings.TrimPrefix(filepath.ToSlash(origin), "/"), "clone")
 	clone := p.at("projects", "clone")
 	git(clone, "checkout", "-q", "-b", "work")
 	if err := os.RemoveAll(filepath.Join(clone, "part", "xx")); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,19 +41,17 @@ func (m *machine) status(args ...string) (running []control.Status) {
 	return s.Running
 }
 
-// waitStatus asks until the only mount is as it should be.
+// waitStatus asks until a pocket is running whose only mount is as it should be.
 func (m *machine) waitStatus(what string, ok func(control.Mount) bool) control.Mount {
 	m.t.Helper()
-	var mount control.Mount
-	for deadline := time.Now().Add(patience); ; {
-		if running := m.status(); len(running) > 0 {
-			mount = running[0].Mounts[0]
-			if ok(mount) {
-				return mount
-			}
+	deadline := time.Now().Add(patience)
+	for {
+		running := m.status()
+		if len(running) > 0 && ok(running[0].Mounts[0]) {
+			return running[0].Mounts[0]
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatalf("after %v status does not tell: %s: %+v", patience, what, mount)
+			m.t.Fatalf("after %v status does not tell: %s: %+v", patience, what, running)
 		}
 	}
 }
@@ -449,5 +448,24 @@ func TestWatchInPipe(t *testing.T) {
 			t.Error("escapes in a pipe")
 		}
 	}
+	p.stop()
+}
+
+// A process that is stopped by its shell does not answer: that is an error, in time.
+func TestStatusOfProcessThatDoesNotAnswer(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	p := m.up(mountTable("files", "memory"))
+	suspend(t, p.cmd.Process.Pid)
+	code, _, said := m.ask("status")
+	who := fmt.Sprint(p.cmd.Process.Pid)
+	if underWine { // the number that Linux has of it
+		who = `\d+`
+	}
+	if code != exitError || !regexp.MustCompile("process "+who+" does not answer").MatchString(said) {
+		t.Errorf("code %d: %s", code, said)
+	}
+	resume(t, p.cmd.Process.Pid)
 	p.stop()
 }

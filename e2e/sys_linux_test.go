@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -73,6 +74,52 @@ func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true
 
 func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) } // Wine makes Ctrl-C of it
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
+
+// kill ends a process at once.
+func kill(p *os.Process) { p.Kill() }
+
+// suspend stops a process until resume.
+func suspend(t *testing.T, pid int) {
+	t.Helper()
+	must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	// Its threads go on until each of them has met the signal, for a tenth of a second and more
+	// on a busy machine, and may answer meanwhile.
+	for deadline := time.Now().Add(patience); !stopped(pid); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d does not stop", pid)
+		}
+	}
+}
+
+// stopped reports whether all threads of a process are stopped.
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
+	}
+	for _, path := range stats {
+		if stat, err := os.ReadFile(path); err == nil && !bytes.Contains(stat, []byte(") T ")) {
+			return false
+		}
+	}
+	return len(stats) > 0
+}
+
+// resume lets a process go on.
+func resume(t *testing.T, pid int) {
+	t.Helper()
+	must(t, syscall.Kill(pid, syscall.SIGCONT))
+}
+
+// alive reports whether a process runs. One that has ended may stay as a zombie where nobody waits
+// for orphans.
+func alive(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(status, []byte(") Z "))
+}
+
+// openFilesStay says whether a directory with open files in it cannot be renamed.
+const openFilesStay = false
 
 // dump makes a Go program write its stacks and end.
 func dump(p *os.Process) {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -23,9 +25,6 @@ const (
 // symlinks says whether users of this system can make symbolic links.
 const symlinks = false
 
-// programCommand is a command of a built program.
-func programCommand(program string, args ...string) *exec.Cmd { return exec.Command(program, args...) }
-
 // buildEnvironment is that of go build.
 func buildEnvironment() []string { return os.Environ() }
 
@@ -36,11 +35,21 @@ func native(path string) string { return filepath.FromSlash(path) }
 func startStandIn() error { return nil }
 
 // mounted returns where a mount is that pocket says is there.
-func mounted(path string) (string, error) { return path, nil }
+func mounted(path string) (string, error) {
+	if underWine {
+		_, err := ask(order{Do: "mount", Path: path})
+		return path, err
+	}
+	return path, nil
+}
 
 // waitVanished waits until a mount is gone whose pocket is: WinFsp's directories go with their
 // process, a moment later.
 func waitVanished(path string) {
+	if underWine {
+		ask(order{Do: "vanish", Path: path}) // or the test will find it
+		return
+	}
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Lstat(path); os.IsNotExist(err) {
 			return
@@ -48,17 +57,25 @@ func waitVanished(path string) {
 	}
 }
 
-// originalEndsHere are those of this system: no others than everywhere.
-var originalEndsHere []originalEnd
+// originalEndsHere and notMovableHere are those of this system: no others than everywhere.
+var (
+	originalEndsHere []originalEnd
+	notMovableHere   []notMovable
+)
 
 // beside returns this machine for a program that looks at what another one has mounted.
 func (m *machine) beside() *machine { return m }
 
-// underWine says whether the tests run on Linux and pocket.exe under Wine.
-const underWine = false
+// underWine says whether all of this runs under Wine, with pocket.exe in another one: see relay_test.go.
+var underWine = relayAddress != ""
 
-// fewer is how many files a test makes of many.
-func fewer(n int) int { return n }
+// fewer is how many files a test makes of many: through Wine's servers each takes longer.
+func fewer(n int) int {
+	if underWine {
+		return n / 5
+	}
+	return n
+}
 
 // environment is what pocket's processes get: of the developer's only what Windows
 // itself needs.
@@ -82,6 +99,9 @@ func dataHome(root string) string   { return filepath.Join(root, "data") }
 
 // whyNoMounts says what is missing to mount, or nothing.
 func whyNoMounts() string {
+	if underWine {
+		return ""
+	}
 	key, err := registry.OpenKey(registry.LOCAL_MACHINE, `Software\WinFsp`, registry.QUERY_VALUE|registry.WOW64_32KEY)
 	if err != nil {
 		return fmt.Sprintf("no mounts here: WinFsp is not installed: %v", err)
@@ -92,15 +112,129 @@ func whyNoMounts() string {
 
 // group lets pocket be interrupted without this process.
 func group(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+	}
 }
 
-// detach lets a process outlive this one.
-func detach(cmd *exec.Cmd) { group(cmd) }
+// detach lets a process outlive this one and its console, which it has no part of.
+func detach(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP | windows.DETACHED_PROCESS}
+}
 
 // interrupt sends Ctrl-Break: Windows delivers Ctrl-C to whole consoles only.
 func interrupt(p *os.Process) error {
+	if underWine {
+		_, err := ask(order{Do: "interrupt", PID: p.Pid})
+		return err
+	}
 	return windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(p.Pid))
+}
+
+var (
+	ntdll            = windows.NewLazySystemDLL("ntdll.dll")
+	ntSuspendProcess = ntdll.NewProc("NtSuspendProcess")
+	ntResumeProcess  = ntdll.NewProc("NtResumeProcess")
+)
+
+// suspend stops a process until resume.
+func suspend(t *testing.T, pid int) {
+	t.Helper()
+	callWithProcess(t, "suspend", ntSuspendProcess, pid)
+}
+
+// resume lets a process go on.
+func resume(t *testing.T, pid int) {
+	t.Helper()
+	callWithProcess(t, "resume", ntResumeProcess, pid)
+}
+
+func callWithProcess(t *testing.T, what string, proc *windows.LazyProc, pid int) {
+	t.Helper()
+	if underWine {
+		_, err := ask(order{Do: what, PID: pid})
+		must(t, err)
+		return
+	}
+	p, err := windows.OpenProcess(windows.PROCESS_SUSPEND_RESUME, false, uint32(pid))
+	must(t, err)
+	defer windows.CloseHandle(p)
+	if status, _, _ := proc.Call(uintptr(p)); status != 0 {
+		t.Fatalf("%s of process %d: status %#x", proc.Name, pid, status)
+	}
+}
+
+// alive reports whether a process runs.
+func alive(pid int) bool {
+	p, err := windows.OpenProcess(windows.SYNCHRONIZE, false, uint32(pid))
+	if err != nil {
+		return false
+	}
+	defer windows.CloseHandle(p)
+	event, err := windows.WaitForSingleObject(p, 0)
+	return err == nil && event == uint32(windows.WAIT_TIMEOUT)
+}
+
+// openFilesStay says whether a directory with open files in it cannot be renamed, which one Wine does not know of
+// the other's.
+var openFilesStay = !underWine
+
+// needNoSystemd has nothing to do: Windows has none.
+func (*installing) needNoSystemd() {}
+
+// checkDetached checks that a process outlives the console of who has installed it: it has another one, or
+// none.
+func checkDetached(t *testing.T, pid int) {
+	t.Helper()
+	if underWine {
+		return // its number is the other Wine's
+	}
+	var pids [64]uint32
+	n, _, _ := consoleProcesses.Call(uintptr(unsafe.Pointer(&pids[0])), uintptr(len(pids)))
+	if slices.Contains(pids[:min(int(n), len(pids))], uint32(pid)) {
+		t.Error("it is on the console of who installed it")
+	}
+}
+
+var consoleProcesses = windows.NewLazySystemDLL("kernel32.dll").NewProc("GetConsoleProcessList")
+
+// checkKept checks what a file of pocket-creds keeps: the key, which nobody but this user can decrypt.
+func checkKept(i *installing, file, key string) {
+	i.t.Helper()
+	kept := readFile(i.t, file)
+	if strings.Contains(kept, key[len(key)-8:]) {
+		i.t.Error("the secret key can be read")
+	}
+	in := windows.DataBlob{Size: uint32(len(kept)), Data: unsafe.StringData(kept)}
+	var out windows.DataBlob
+	must(i.t, windows.CryptUnprotectData(&in, nil, nil, 0, nil, windows.CRYPTPROTECT_UI_FORBIDDEN, &out))
+	defer windows.LocalFree(windows.Handle(unsafe.Pointer(out.Data)))
+	if got := unsafe.String(out.Data, out.Size); got != key {
+		i.t.Errorf("kept is %q, not %q", got, key)
+	}
+}
+
+// logon does what Windows does when the user logs on: it starts what the registry says, with a console if that
+// wants one.
+func logon(i *installing) {
+	i.t.Helper()
+	if underWine {
+		wineLogon(i)
+		return
+	}
+	cmd := exec.Command(i.program())
+	cmd.Env, cmd.Dir = i.env, i.home()
+	cmd.SysProcAttr = &syscall.SysProcAttr{CmdLine: i.runValue(), CreationFlags: windows.CREATE_NEW_CONSOLE, HideWindow: true}
+	must(i.t, cmd.Start())
+	must(i.t, cmd.Process.Release())
+}
+
+// kill ends a process at once.
+func kill(p *os.Process) {
+	if underWine {
+		ask(order{Do: "kill", PID: p.Pid})
+	}
+	p.Kill()
 }
 
 // dump ends a program that hangs.
@@ -128,6 +262,13 @@ func owner(os.FileInfo) string { return "" }
 // mountsBelow returns what is mounted in a directory: junctions that WinFsp made. A mount
 // ends with its process.
 func mountsBelow(dir string) (points []string) {
+	if underWine {
+		got, err := ask(order{Do: "mounts", Path: dir})
+		if err != nil {
+			return []string{err.Error()}
+		}
+		return got.Paths
+	}
 	entries, err := os.ReadDir(filepath.Join(dir, "home"))
 	if err != nil {
 		return nil
@@ -142,7 +283,13 @@ func mountsBelow(dir string) (points []string) {
 
 // unmountBelow has nothing to do: see mountsBelow. A junction to a volume that is gone
 // is removed with its directory.
-func unmountBelow(string) error { return nil }
+func unmountBelow(dir string) error {
+	if underWine {
+		_, err := ask(order{Do: "unmount", Path: dir})
+		return err
+	}
+	return nil
+}
 
 // waitEnd waits for the end of a process, which ended is closed at.
 func waitEnd(_ int, ended <-chan struct{}) { <-ended }

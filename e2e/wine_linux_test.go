@@ -64,7 +64,7 @@ func mounted(path string) (dir string, err error) {
 	if !underWine {
 		return path, nil
 	}
-	dir = strings.ReplaceAll(strings.TrimPrefix(path, "Z:"), `\`, "/")
+	dir = unixPath(path)
 	v, ok := volumes.Load(dir)
 	if !ok {
 		return "", fmt.Errorf("pocket.exe has mounted nothing at %s", dir)
@@ -175,7 +175,7 @@ func wineProgram(pid int) string {
 	}
 	for arg := range bytes.SplitSeq(line, []byte{0}) {
 		if strings.HasSuffix(string(arg), ".exe") {
-			return strings.ReplaceAll(strings.TrimPrefix(string(arg), "Z:"), `\`, "/")
+			return unixPath(string(arg))
 		}
 	}
 	return ""

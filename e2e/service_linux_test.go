@@ -9,24 +9,6 @@ import (
 	"time"
 )
 
-// startHidden starts pocket as something that logs in starts it: no terminal, and
-// nobody who reads what it says.
-func (m *machine) startHidden(env string, args ...string) *process {
-	m.t.Helper()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	defer null.Close()
-	cmd := m.command(args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, null, null
-	if env != "" {
-		cmd.Env = append(cmd.Env, env)
-	}
-	detach(cmd)
-	return m.startCommand(cmd)
-}
-
 // supervise is the end of systemd that a service tells how it does. told returns what it says next.
 func (m *machine) supervise() (env string, told func() string) {
 	m.t.Helper()
@@ -87,16 +69,4 @@ func TestServiceIsReadyThoughNothingIsMounted(t *testing.T) {
 	}
 	terminate(p.cmd.Process)
 	p.expectEnd(exitOK)
-}
-
-func TestMistakesThatNobodySeesAreLogged(t *testing.T) {
-	m := newMachine(t)
-	m.configure(`[[mounts]]`, `mount_path = "~/x"`, `storage = "nowhere"`)
-	p := m.startHidden("")
-	if code := p.wait(); code != exitUsage {
-		t.Errorf("code %d", code)
-	}
-	if log := m.log(); !strings.Contains(log, "config.toml:3: mounts.storage: ") {
-		t.Errorf("the log is\n%s", log)
-	}
 }

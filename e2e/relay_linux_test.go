@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// standFor has nothing to do: see relay_windows_test.go.
+func standFor([]string) (code int, ok bool) { return 0, false }
+
+// relayHost carries orders out.
+type relayHost struct {
+	token string
+
+	mu       sync.Mutex
+	programs map[int]*exec.Cmd // by the numbers of who stands for them; guarded by mu
+}
+
+// listen takes orders until the end of the test, and returns the value of POCKET_E2E_RELAY.
+func (h *relayHost) listen(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go h.serve(newRelay(c))
+		}
+	}()
+	return l.Addr().String() + "/" + h.token
+}
+
+func (h *relayHost) serve(r relay) {
+	defer r.Close()
+	var o order
+	if r.Decode(&o) != nil || o.Token != h.token {
+		return
+	}
+	if o.Do == "run" {
+		h.run(r, o)
+		return
+	}
+	paths, err := h.carryOut(o)
+	got := report{Paths: paths, Done: true}
+	if err != nil {
+		got.Error = err.Error()
+	}
+	r.Encode(got)
+}
+
+// carryOut does what is done at once.
+func (h *relayHost) carryOut(o order) (paths []string, err error) {
+	path := unixPath(o.Path)
+	switch o.Do {
+	case "interrupt":
+		return nil, h.signal(o.PID, syscall.SIGINT)
+	case "suspend":
+		return nil, h.signal(o.PID, syscall.SIGSTOP)
+	case "resume":
+		return nil, h.signal(o.PID, syscall.SIGCONT)
+	case "kill":
+		return nil, h.signal(o.PID, syscall.SIGKILL)
+	case "mount":
+		_, err = mounted(o.Path)
+	case "vanish":
+		waitVanished(path)
+	case "mounts":
+		for _, point := range mountsBelow(path) {
+			paths = append(paths, native(point))
+		}
+	case "unmount":
+		err = unmountBelow(path)
+	default:
+		err = fmt.Errorf("no order %q", o.Do)
+	}
+	return paths, err
+}
+
+func (h *relayHost) signal(pid int, s syscall.Signal) error {
+	h.mu.Lock()
+	cmd := h.programs[pid]
+	h.mu.Unlock()
+	if cmd == nil {
+		return fmt.Errorf("process %d stands for no program", pid)
+	}
+	err := cmd.Process.Signal(s)
+	if s == syscall.SIGKILL && errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// sender reports what a program writes.
+type sender struct {
+	send func(report) error
+	make func(text []byte) report
+}
+
+func (s sender) Write(text []byte) (int, error) {
+	return len(text), s.send(s.make(bytes.Clone(text)))
+}
+
+// run runs a program in the Wine of this process. It is killed when the one who stands for it is.
+func (h *relayHost) run(r relay, o order) {
+	var mu sync.Mutex // guards the encoder
+	send := func(got report) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.Encode(got)
+	}
+	cmd := exec.Command(wine, o.Args...)
+	cmd.Dir = unixPath(o.Dir)
+	cmd.Env = wineEnvironment(scratch)
+	for _, pair := range o.Env {
+		for _, name := range []string{"USERPROFILE", "APPDATA", "LOCALAPPDATA", "AWS_", "POCKET_"} {
+			if strings.HasPrefix(strings.ToUpper(pair), name) {
+				cmd.Env = append(cmd.Env, pair)
+			}
+		}
+	}
+	cmd.Stdout = sender{send, func(text []byte) report { return report{Stdout: text} }}
+	cmd.Stderr = sender{send, func(text []byte) report { return report{Stderr: text} }}
+	cmd.WaitDelay = time.Second // what it has started has its outputs too
+	group(cmd)
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		send(report{Error: err.Error()})
+		return
+	}
+	h.mu.Lock()
+	h.programs[o.PID] = cmd
+	h.mu.Unlock()
+	go func() {
+		for {
+			var more order
+			if r.Decode(&more) != nil {
+				cmd.Process.Kill() // or it has ended
+				return
+			}
+			in.Write(more.Input)
+			if more.Closed {
+				in.Close()
+			}
+		}
+	}()
+	cmd.Wait()
+	send(report{Done: true, Code: cmd.ProcessState.ExitCode()})
+}
+
+// windowsTests are those that TestTheTestsOfWindows runs: what Windows does in a way of its own, or says. Their stores are
+// folders: a test that looks at a file waits for pocket.exe, which would wait for a bucket in the test's Wine.
+var windowsTests = []string{
+	"TestInstall", "TestUninstall", "TestLogonOnWindows", "TestManifestOnWindows", "TestHidden", "TestMistakes", "TestOriginal",
+	"TestRestore", "TestImport", "TestStop", "TestInput", "TestStatusOf", "TestWaitCommitsOpenFiles", "TestFilesAreThere",
+	"TestMountPointThatExists", "TestMemoryStoreForgets", "TestFsyncSurvivesKill", "TestSecondPocketIsRefused", "TestWriters",
+	"TestKilledTestRun",
+}
+
+// The tests as they are built for Windows, with pocket.exe, each in a Wine of its own.
+func TestTheTestsOfWindows(t *testing.T) {
+	needWine(t)
+	needMounts(t)
+	dir := newFolder(t)
+	test := filepath.Join(dir, "e2e.test.exe")
+	build := exec.Command("go", "test", "-c", "-o", test, ".")
+	build.Env = buildEnvironment()
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build.Args, err, said)
+	}
+	prefix, err := copyPrefix()
+	must(t, err)
+	h := &relayHost{token: rand.Text(), programs: make(map[int]*exec.Cmd)}
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, wine, test, "-test.v", "-test.short", "-test.run", strings.Join(windowsTests, "|"))
+	if only := os.Getenv("POCKET_E2E_WINDOWS"); only != "" {
+		cmd.Args[len(cmd.Args)-1] = only
+	}
+	cmd.Env = append(slices.Clone(os.Environ()), "WINEPREFIX="+prefix, "WINEDEBUG=-all", "TMP="+native(dir), "TEMP="+native(dir),
+		"POCKET_E2E_RELAY="+h.listen(t), "POCKET_E2E_BINARY="+native(program), "POCKET_E2E_WINE=")
+	out, err := os.Create(filepath.Join(dir, "output")) // a pipe would stay open for Wine's services
+	must(t, err)
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	said := strings.ReplaceAll(readFile(t, out.Name()), "\r", "")
+	results := regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`).FindAllStringSubmatch(said, -1)
+	count := make(map[string]int)
+	for _, r := range results {
+		count[r[1]]++
+	}
+	if err != nil || count["FAIL"] > 0 {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if count["PASS"] < len(windowsTests)/2 {
+		t.Errorf("only %d tests have passed:\n%s", count["PASS"], said)
+	}
+	t.Logf("%d tests have passed, %d were skipped", count["PASS"], count["SKIP"])
+}
