@@ -6,12 +6,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -136,11 +136,16 @@ func (h *relayHost) run(r relay, o order) {
 			}
 		}
 	}
-	cmd.Stdout = sender{send, func(text []byte) report { return report{Stdout: text} }}
-	cmd.Stderr = sender{send, func(text []byte) report { return report{Stderr: text} }}
-	cmd.WaitDelay = time.Second // what it has started has its outputs too
-	group(cmd)
-	in, err := cmd.StdinPipe()
+	in, err := io.WriteCloser(nil), error(nil)
+	if o.Hidden {
+		detach(cmd)
+	} else {
+		cmd.Stdout = sender{send, func(text []byte) report { return report{Stdout: text} }}
+		cmd.Stderr = sender{send, func(text []byte) report { return report{Stderr: text} }}
+		cmd.WaitDelay = time.Second // what it has started has its outputs too
+		group(cmd)
+		in, err = cmd.StdinPipe()
+	}
 	if err == nil {
 		err = cmd.Start()
 	}
@@ -158,8 +163,10 @@ func (h *relayHost) run(r relay, o order) {
 				cmd.Process.Kill() // or it has ended
 				return
 			}
-			in.Write(more.Input)
-			if more.Closed {
+			if in != nil {
+				in.Write(more.Input)
+			}
+			if in != nil && more.Closed {
 				in.Close()
 			}
 		}
@@ -188,8 +195,6 @@ func TestTheTestsOfWindows(t *testing.T) {
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build.Args, err, said)
 	}
-	prefix, err := copyPrefix()
-	must(t, err)
 	h := &relayHost{token: rand.Text(), programs: make(map[int]*exec.Cmd)}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
@@ -197,8 +202,7 @@ func TestTheTestsOfWindows(t *testing.T) {
 	if only := os.Getenv("POCKET_E2E_WINDOWS"); only != "" {
 		cmd.Args[len(cmd.Args)-1] = only
 	}
-	cmd.Env = append(slices.Clone(os.Environ()), "WINEPREFIX="+prefix, "WINEDEBUG=-all", "TMP="+native(dir), "TEMP="+native(dir),
-		"POCKET_E2E_RELAY="+h.listen(t), "POCKET_E2E_BINARY="+native(program), "POCKET_E2E_WINE=")
+	cmd.Env = append(os.Environ(), besideWine(t, os.Environ()), "POCKET_E2E_RELAY="+h.listen(t), "POCKET_E2E_BINARY="+native(program))
 	out, err := os.Create(filepath.Join(dir, "output")) // a pipe would stay open for Wine's services
 	must(t, err)
 	defer out.Close()

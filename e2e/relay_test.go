@@ -24,6 +24,7 @@ type order struct {
 	Args   []string // of run
 	Env    []string // of run
 	Dir    string   // of run
+	Hidden bool     // of run: nobody gives it input or reads what it says
 	Path   string   // of mount, vanish, mounts, unmount
 	Input  []byte   // of run: more of its input; the orders that follow the first one have nothing else
 	Closed bool     // of run: there is no more input

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"golang.org/x/sys/windows"
 )
 
 // relayAddress is set where these tests run under Wine: the address of those on Linux, and their token.
@@ -63,7 +65,12 @@ func relayProgram(address string, args []string) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	r, err := giveOrder(address, order{Do: "run", PID: os.Getpid(), Args: args, Env: os.Environ(), Dir: dir})
+	kind, err := windows.GetFileType(windows.Handle(os.Stderr.Fd()))
+	if err != nil {
+		return 0, err
+	}
+	hidden := kind == windows.FILE_TYPE_CHAR // the null device: tests have no consoles
+	r, err := giveOrder(address, order{Do: "run", PID: os.Getpid(), Args: args, Env: os.Environ(), Dir: dir, Hidden: hidden})
 	if err != nil {
 		return 0, err
 	}

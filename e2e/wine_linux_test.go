@@ -150,20 +150,28 @@ func (m *machine) beside() *machine {
 	if !underWine {
 		return m
 	}
-	prefix, err := copyPrefix()
-	must(m.t, err)
 	beside := *m
-	beside.env = append(slices.Clone(m.env), "WINEPREFIX="+prefix)
-	run := func(name string, args ...string) error {
-		cmd := exec.Command(name, args...)
-		cmd.Env = beside.env
-		return cmd.Run()
-	}
-	run(filepath.Join(filepath.Dir(wine), "wineserver64"), "-p30") // seconds without a program; it may run already
-	for _, name := range []string{"APPDATA", "LOCALAPPDATA", "USERPROFILE"} {
-		run(wine, "reg", "delete", `HKCU\Volatile Environment`, "/v", name, "/f") // gone since an earlier program
-	}
+	beside.env = append(slices.Clone(m.env), besideWine(m.t, m.env))
 	return &beside
+}
+
+// besideWine starts the second Wine, with the directories of an environment, and returns the variable that chooses it.
+func besideWine(t *testing.T, env []string) string {
+	t.Helper()
+	prefix, err := copyPrefix()
+	must(t, err)
+	chosen := "WINEPREFIX=" + prefix
+	run := func(name string, args ...string) {
+		cmd := exec.Command(name, args...)
+		cmd.Env = append(slices.Clone(env), chosen)
+		cmd.Run() // the server may run, and the value may be gone already
+	}
+	run(filepath.Join(filepath.Dir(wine), "wineserver64"), "-p30") // seconds without a program
+	for _, name := range []string{"APPDATA", "LOCALAPPDATA", "USERPROFILE"} {
+		run(wine, "reg", "delete", `HKCU\Volatile Environment`, "/v", name, "/f") // Wine's own, since an earlier program
+	}
+	run(wine, "reg", "add", `HKCU\Environment`, "/v", "TMP", "/d", native(scratch), "/f") // the environment's does not count
+	return chosen
 }
 
 // wineProgram is the program that a process of Wine was started with, from Linux or by another
