@@ -73,7 +73,7 @@ func holdInTheEnd(t *testing.T, all []*machine, want ...string) {
 	for _, m := range all {
 		assert.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.Equal(c, want, m.contents(), m.name)
-		}, 20*time.Second, 20*time.Millisecond)
+		}, 2*time.Minute, 20*time.Millisecond)
 	}
 }
 

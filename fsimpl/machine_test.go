@@ -141,7 +141,7 @@ func (m *machine) tryStart() (err error) {
 
 // stop ends the mount as a user would: everything is in the store afterwards.
 func (m *machine) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	require.NoError(m.t, m.Close(ctx, nil))
 	require.NoError(m.t, m.state.Close())
@@ -243,7 +243,7 @@ func (m *machine) names(path string) []string {
 }
 
 func (m *machine) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	require.NoError(m.t, m.Drain(ctx, nil))
 }

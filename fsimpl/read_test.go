@@ -79,7 +79,7 @@ func (s *readStore) total() (objects, gets int) {
 // waitFor waits until objects were asked for.
 func (s *readStore) waitFor(t *testing.T, ids ...objectid.ID) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for _, id := range ids {
 		for {
@@ -194,9 +194,10 @@ func TestNothingIsFetchedAheadOfTheFirstBytes(t *testing.T) {
 	m := reader(t, store, chunk)
 	first := objectid.Of(body[:chunk])
 	asked, release := make(chan struct{}), make(chan struct{})
+	ask := sync.OnceFunc(func() { close(asked) }) // it is asked for again when the store is silent for long
 	store.setAnswer(func(_ context.Context, key string) error {
 		if key == first.Key() {
-			close(asked)
+			ask()
 			<-release
 		}
 		return nil
@@ -240,7 +241,7 @@ func TestReadsHereAndThereFetchTheRestOnceTheyWantMuchOfIt(t *testing.T) {
 	_, gets := store.total()
 	require.LessOrEqual(t, gets, 1+7, "few reads fetch what they need")
 	// Every further read allows some to be fetched ahead, wherever it is.
-	for end := time.Now().Add(30 * time.Second); gets < 1+128; _, gets = store.total() {
+	for end := time.Now().Add(2 * time.Minute); gets < 1+128; _, gets = store.total() {
 		for _, n := range places {
 			read(n)
 		}
@@ -352,7 +353,7 @@ func TestTreeThatIsReadThroughIsFetchedAheadFromEachFirstFile(t *testing.T) {
 			require.Equal(t, bodies[d][n], m.get(fmt.Sprintf("%02d/%d", d, n)))
 		}
 	}
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for n := range files {
 		// What is too much at once is left to a later read.
 		for again := true; again; again = !store.asked(objectid.Of(bodies[dirs-1][n])) {
@@ -429,7 +430,7 @@ func TestOutageThatWasWaitedForOnceIsNotWaitedForAgain(t *testing.T) {
 	}
 	store.mu.Unlock()
 	store.setAnswer(nil)
-	for end := time.Now().Add(30 * time.Second); ; { // every read asks whether the store is back
+	for end := time.Now().Add(2 * time.Minute); ; { // every read asks whether the store is back
 		body, err := m.tryGet("dir/" + names[5])
 		if err == nil {
 			require.Equal(t, bodies[5], body)

@@ -90,9 +90,10 @@ func TestTimesStayWhenAWrittenFileIsClosed(t *testing.T) {
 	require.Equal(t, written, closed)
 }
 
-// newSmall returns a machine with a small cache, of some bytes, and chunks of 64 KiB.
-func newSmall(t *testing.T, store *faultStore, cache int64) *machine {
-	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: cache, roomWait: 300 * time.Millisecond}
+// newSmall returns a machine with a small cache, of some bytes, in which writers wait for room for some time, and
+// chunks of 64 KiB.
+func newSmall(t *testing.T, store *faultStore, cache int64, roomWait time.Duration) *machine {
+	m := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, cache: cache, roomWait: roomWait}
 	m.startForTest()
 	return m
 }
@@ -151,7 +152,7 @@ func TestEndOfTheMountEndsTheWaitForRoom(t *testing.T) {
 }
 
 func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
-	m := newSmall(t, newFaultStore(), 8<<20)
+	m := newSmall(t, newFaultStore(), 8<<20, time.Hour)
 	// While a pack is given up, what is kept of it, up to half, is there twice.
 	most := m.cache + 512<<10
 	body := randomBytes(rand.New(rand.NewPCG(1, 1)), 24<<20+123)
@@ -173,7 +174,7 @@ func TestFileLargerThanTheCacheIsWrittenAsFastAsItIsUploaded(t *testing.T) {
 // A write that finds the cache full half-way is tried again as a whole once what came before it is
 // committed. What it had written beyond the end of the file by then is not in the way.
 func TestLargeWritesIntoAFullCacheAreTriedAgain(t *testing.T) {
-	m := newSmall(t, newFaultStore(), 8<<20)
+	m := newSmall(t, newFaultStore(), 8<<20, time.Hour)
 	body := randomBytes(rand.New(rand.NewPCG(3, 3)), 10<<20)
 	f := m.create(root, "large")
 	for off := 0; off < len(body); off += 500_000 {
@@ -186,7 +187,7 @@ func TestLargeWritesIntoAFullCacheAreTriedAgain(t *testing.T) {
 
 func TestCacheFullOfPendingContentIsNoSpaceAndLosesNothing(t *testing.T) {
 	store := newFaultStore()
-	m := newSmall(t, store, 1<<20)
+	m := newSmall(t, store, 1<<20, 300*time.Millisecond)
 	store.setFail(func(op, key string) error {
 		if op == objstore.OpPut {
 			return unavailable(op, key)

@@ -134,7 +134,7 @@ func testLog(t *testing.T) *slog.Logger {
 
 // soon is a context that ends in a while, for what must not take long.
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

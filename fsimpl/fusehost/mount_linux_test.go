@@ -42,7 +42,7 @@ func serveFake(dir string) int {
 	}
 	fmt.Println("mounted")
 	io.Copy(io.Discard, os.Stdin)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := m.Unmount(ctx); err != nil {
 		fmt.Println(err)
@@ -117,7 +117,7 @@ func wait(t *testing.T, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("does not end")
 	}
 }
@@ -151,7 +151,7 @@ func TestReplacingAnOpenFileIsOneRename(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "old", string(got))
 	require.NoError(t, f.Close())
-	require.Eventually(t, func() bool { fs.mu.Lock(); defer fs.mu.Unlock(); return len(fs.nodes) == 2 }, 10*time.Second, time.Millisecond,
+	require.Eventually(t, func() bool { fs.mu.Lock(); defer fs.mu.Unlock(); return len(fs.nodes) == 2 }, 2*time.Minute, time.Millisecond,
 		"the replaced file is gone with its last handle")
 	require.Empty(t, fs.changes(), "and no name was changed for that")
 }
@@ -186,7 +186,7 @@ func TestUnlinkingAnOpenFileIsOneUnlink(t *testing.T) {
 	require.NoError(t, os.Remove(f.Name()))
 	require.Equal(t, []string{"unlink a"}, fs.changes())
 	require.NoError(t, f.Close())
-	require.Eventually(t, func() bool { return m.host.aliases.count.Load() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return m.host.aliases.count.Load() == 0 }, 2*time.Minute, time.Millisecond)
 	require.Empty(t, fs.changes())
 }
 
@@ -376,7 +376,7 @@ func TestUnmountGivesProgramsTime(t *testing.T) {
 	f := open(t, filepath.Join(dir, "a"), os.O_RDWR|os.O_CREATE)
 	ended := make(chan error)
 	go func() { ended <- m.Unmount(soon(t)) }()
-	require.Eventually(t, func() bool { return len(names(t, dir)) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(names(t, dir)) == 0 }, 2*time.Minute, time.Millisecond)
 	_, err = f.WriteString("last words")
 	require.NoError(t, err)
 	require.NoError(t, f.Close())

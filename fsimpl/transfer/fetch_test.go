@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -274,49 +275,53 @@ func TestReaderGoesOnAsSoonAsTheStoreAnswers(t *testing.T) {
 }
 
 func TestReaderDoesNotOutwaitAnOutageBehindARequestThatHangs(t *testing.T) {
-	store := newGatedStore()
-	first, second := store.object(t, "first"), store.object(t, "second")
-	f, cache := newFetcher(t, store, 50*time.Millisecond)
-	close(cache.may)
-	began := make(chan struct{})
-	var once sync.Once
-	store.setGate(func(ctx context.Context, key string) error {
-		if key == first.Key() {
-			once.Do(func() { close(began) })
-			return away(ctx, key)
+	synctest.Test(t, func(t *testing.T) {
+		store := newGatedStore()
+		first, second := store.object(t, "first"), store.object(t, "second")
+		f, cache := newFetcher(t, store, 50*time.Millisecond)
+		close(cache.may)
+		began := make(chan struct{})
+		var once sync.Once
+		store.setGate(func(ctx context.Context, key string) error {
+			if key == first.Key() {
+				once.Do(func() { close(began) })
+				return away(ctx, key)
+			}
+			return hang(ctx, key) // until the Fetcher is closed
+		})
+		hanging := make(chan error, 1)
+		go func() {
+			_, err := read(t, f, second, 6)
+			hanging <- err
+		}()
+		for key := range store.asked {
+			if key == second.Key() {
+				break
+			}
 		}
-		return hang(ctx, key) // until the Fetcher is closed
+		_, err := read(t, f, first, 5)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		<-began
+		require.ErrorIs(t, <-hanging, objstore.ErrUnavailable)
 	})
-	hanging := make(chan error, 1)
-	go func() {
-		_, err := read(t, f, second, 6)
-		hanging <- err
-	}()
-	for key := range store.asked {
-		if key == second.Key() {
-			break
-		}
-	}
-	_, err := read(t, f, first, 5)
-	require.ErrorIs(t, err, objstore.ErrUnavailable)
-	<-began
-	require.ErrorIs(t, <-hanging, objstore.ErrUnavailable)
 }
 
 // A store that hangs, instead of refusing, is noticed by its silence, not when requests are
 // given up.
 func TestStoreThatHangsIsNoticed(t *testing.T) {
-	store := newGatedStore()
-	id := store.object(t, "content")
-	f, cache := newFetcher(t, store, 50*time.Millisecond)
-	close(cache.may)
-	f.content.silence, f.content.doubts = 10*time.Millisecond, 10*time.Millisecond
-	store.setGate(hang)
-	_, err := read(t, f, id, 7)
-	require.ErrorIs(t, err, objstore.ErrUnavailable)
-	since, failure := f.content.Failing()
-	require.False(t, since.IsZero())
-	require.ErrorIs(t, failure, objstore.ErrUnavailable)
+	synctest.Test(t, func(t *testing.T) {
+		store := newGatedStore()
+		id := store.object(t, "content")
+		f, cache := newFetcher(t, store, 50*time.Millisecond)
+		close(cache.may)
+		f.content.silence, f.content.doubts = 10*time.Millisecond, 10*time.Millisecond
+		store.setGate(hang)
+		_, err := read(t, f, id, 7)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		since, failure := f.content.Failing()
+		require.False(t, since.IsZero())
+		require.ErrorIs(t, failure, objstore.ErrUnavailable)
+	})
 }
 
 // hurriedStore tells when it is hurried.
@@ -331,62 +336,66 @@ func (s hurriedStore) Hurry(time.Duration) { s.once.Do(func() { close(s.hurried)
 // A request that was lost on the way during an outage is given up once the store answers, made again, and
 // no outage of its own.
 func TestRequestThatHangsIsMadeAgainOnceTheStoreAnswers(t *testing.T) {
-	store := hurriedStore{newGatedStore(), make(chan struct{}), new(sync.Once)}
-	id := store.object(t, "content")
-	f, cache := newFetcher(t, store, time.Hour)
-	close(cache.may)
-	f.content.silence, f.content.doubts = 10*time.Millisecond, 10*time.Millisecond
-	var requests atomic.Int64
-	changes := turns(f.content.Outage)
-	store.setGate(func(ctx context.Context, key string) error {
-		switch requests.Add(1) {
-		case 1: // the reader's
-			select {
-			case <-store.hurried:
-				return away(ctx, key)
-			case <-ctx.Done():
-				return ctx.Err()
+	synctest.Test(t, func(t *testing.T) {
+		store := hurriedStore{newGatedStore(), make(chan struct{}), new(sync.Once)}
+		id := store.object(t, "content")
+		f, cache := newFetcher(t, store, time.Hour)
+		close(cache.may)
+		f.content.silence, f.content.doubts = 10*time.Millisecond, 10*time.Millisecond
+		var requests atomic.Int64
+		changes := turns(f.content.Outage)
+		store.setGate(func(ctx context.Context, key string) error {
+			switch requests.Add(1) {
+			case 1: // the reader's
+				select {
+				case <-store.hurried:
+					return away(ctx, key)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			case 2: // whether the store answers
+				return hang(ctx, key)
 			}
-		case 2: // whether the store answers
-			return hang(ctx, key)
-		}
-		return nil
+			return nil
+		})
+		got, err := read(t, f, id, 7)
+		require.NoError(t, err)
+		require.Equal(t, "content", got)
+		<-changes
+		<-changes
+		require.False(t, f.content.failing())
+		require.Empty(t, changes)
 	})
-	got, err := read(t, f, id, 7)
-	require.NoError(t, err)
-	require.Equal(t, "content", got)
-	<-changes
-	<-changes
-	require.False(t, f.content.failing())
-	require.Empty(t, changes)
 }
 
 // A request that takes long is no outage while others are answered.
 func TestSlowRequestIsNoOutage(t *testing.T) {
-	store := newGatedStore()
-	id := store.object(t, "content")
-	f, cache := newFetcher(t, store, time.Hour)
-	close(cache.may)
-	f.content.silence = time.Millisecond
-	var mu sync.Mutex
-	questions, open := 0, make(chan struct{})
-	store.setGate(func(context.Context, string) error {
-		mu.Lock()
-		questions++
-		first := questions == 1
-		if questions == 5 {
-			close(open)
-		}
-		mu.Unlock()
-		if first {
-			<-open
-		}
-		return nil
+	synctest.Test(t, func(t *testing.T) {
+		store := newGatedStore()
+		id := store.object(t, "content")
+		f, cache := newFetcher(t, store, time.Hour)
+		close(cache.may)
+		f.content.silence = time.Millisecond
+		var mu sync.Mutex
+		questions, open := 0, make(chan struct{})
+		store.setGate(func(context.Context, string) error {
+			mu.Lock()
+			questions++
+			first := questions == 1
+			if questions == 5 {
+				close(open)
+			}
+			mu.Unlock()
+			if first {
+				<-open
+			}
+			return nil
+		})
+		got, err := read(t, f, id, 7)
+		require.NoError(t, err)
+		require.Equal(t, "content", got)
+		require.False(t, f.content.failing())
 	})
-	got, err := read(t, f, id, 7)
-	require.NoError(t, err)
-	require.Equal(t, "content", got)
-	require.False(t, f.content.failing())
 }
 
 func TestNothingIsFetchedAheadWhileTheStoreIsAway(t *testing.T) {

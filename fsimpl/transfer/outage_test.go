@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -82,7 +83,7 @@ func (r *rig) mkdir(n int32) {
 
 func (r *rig) eventually(what func() bool) {
 	r.t.Helper()
-	require.Eventually(r.t, what, 20*time.Second, time.Millisecond)
+	require.Eventually(r.t, what, 2*time.Minute, time.Millisecond)
 }
 
 // While content fails and the index is answered, as by a policy or a disk behind the service, there is one
@@ -165,7 +166,7 @@ func TestObjectThatFailsAloneIsNoOutageOfOthers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	read := make(chan error)
 	go func() { read <- f.ReadAt(ctx, bad, 3, make([]byte, 3), 0) }()
-	require.Eventually(t, f.content.failing, 20*time.Second, time.Millisecond)
+	require.Eventually(t, f.content.failing, 2*time.Minute, time.Millisecond)
 	for range 5 {
 		require.NoError(t, f.content.answer(t, good))
 		<-asked
@@ -223,50 +224,54 @@ func TestUploadsThatAreRefusedFailWhileTheIndexIsPublished(t *testing.T) {
 
 // An object that is not taken while others are waits alone, and the store fails until it is.
 func TestObjectThatIsNotTakenHoldsUpNoOther(t *testing.T) {
-	r := newRig(t)
-	bad := objectid.Of([]byte("bad")).Key()
-	r.store.setFail(func(key string) error {
-		if key == bad {
-			return &objstore.Error{Op: objstore.OpPut, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		bad := objectid.Of([]byte("bad")).Key()
+		r.store.setFail(func(key string) error {
+			if key == bad {
+				return &objstore.Error{Op: objstore.OpPut, Key: key, Kind: objstore.ErrUnavailable, Err: errors.New("forced")}
+			}
+			return nil
+		})
+		begun := time.Now()
+		r.write(0, 1, "bad")
+		r.eventually(func() bool { return r.store.tried(bad) > 0 })
+		for n := range int32(40) {
+			id := r.write(n+1, uint64(n+2), fmt.Sprint("good ", n))
+			r.eventually(func() bool { return r.stored(id) })
+			require.ErrorIs(t, r.queue.Progress().Err, objstore.ErrUnavailable)
 		}
-		return nil
+		// Its pauses grow, however many others were taken meanwhile.
+		require.LessOrEqual(t, r.store.tried(bad), 2+int(time.Since(begun)/(retryFirst/2)))
+		require.Equal(t, 1, r.said.times("the store fails"), &r.said.text)
+		r.store.setFail(nil)
+		require.NoError(t, r.queue.Reach(t.Context(), nil), "it is tried at once")
+		require.True(t, r.queue.Progress().Failing.IsZero())
+		require.Equal(t, 1, r.said.times("the store works again"), &r.said.text)
 	})
-	begun := time.Now()
-	r.write(0, 1, "bad")
-	r.eventually(func() bool { return r.store.tried(bad) > 0 })
-	for n := range int32(40) {
-		id := r.write(n+1, uint64(n+2), fmt.Sprint("good ", n))
-		r.eventually(func() bool { return r.stored(id) })
-		require.ErrorIs(t, r.queue.Progress().Err, objstore.ErrUnavailable)
-	}
-	// Its pauses grow, however many others were taken meanwhile.
-	require.LessOrEqual(t, r.store.tried(bad), 2+int(time.Since(begun)/(retryFirst/2)))
-	require.Equal(t, 1, r.said.times("the store fails"), &r.said.text)
-	r.store.setFail(nil)
-	require.NoError(t, r.queue.Reach(t.Context(), nil), "it is tried at once")
-	require.True(t, r.queue.Progress().Failing.IsZero())
-	require.Equal(t, 1, r.said.times("the store works again"), &r.said.text)
 }
 
 // Nor does one that cannot be read keep others from being read when the patience is used up.
 func TestObjectThatCannotBeReadKeepsNoOtherFromIt(t *testing.T) {
-	store := newGatedStore()
-	bad, good := store.object(t, "bad"), store.object(t, "good")
-	f, cache := newFetcher(t, store, 100*time.Millisecond)
-	close(cache.may)
-	store.setGate(func(ctx context.Context, key string) error {
-		if key == bad.Key() {
-			return away(ctx, key)
-		}
-		return nil
+	synctest.Test(t, func(t *testing.T) {
+		store := newGatedStore()
+		bad, good := store.object(t, "bad"), store.object(t, "good")
+		f, cache := newFetcher(t, store, 100*time.Millisecond)
+		close(cache.may)
+		store.setGate(func(ctx context.Context, key string) error {
+			if key == bad.Key() {
+				return away(ctx, key)
+			}
+			return nil
+		})
+		_, err := read(t, f, bad, 3)
+		require.ErrorIs(t, err, objstore.ErrUnavailable)
+		require.True(t, f.content.failing())
+		got, err := read(t, f, good, 4)
+		require.NoError(t, err)
+		require.Equal(t, "good", got)
+		require.False(t, f.content.failing())
 	})
-	_, err := read(t, f, bad, 3)
-	require.ErrorIs(t, err, objstore.ErrUnavailable)
-	require.True(t, f.content.failing())
-	got, err := read(t, f, good, 4)
-	require.NoError(t, err)
-	require.Equal(t, "good", got)
-	require.False(t, f.content.failing())
 }
 
 // While the one upload that is allowed during an outage is under way, nobody looks again and again whether

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -62,7 +63,7 @@ func TestPendingUntilItIsPublished(t *testing.T) {
 		require.Len(t, files, 1)
 		require.Equal(t, uint64(7), files[0].Node)
 		return files[0].Bytes == 0 && r.stored(id)
-	}, 20*time.Second, time.Millisecond)
+	}, 2*time.Minute, time.Millisecond)
 	r.store.setFail(nil)
 	r.drain()
 }
@@ -102,16 +103,18 @@ func TestReachWaitsForWhatWasPendingAndNoMore(t *testing.T) {
 }
 
 func TestReachEndsWhenTheStoreRefusesNowNotWhenItDidBefore(t *testing.T) {
-	r := newRig(t)
-	refused := &objstore.Error{Op: objstore.OpPut, Kind: objstore.ErrPermission}
-	r.store.setFail(func(string) error { return refused })
-	r.write(0, 7, "text")
-	require.ErrorIs(t, r.queue.Reach(t.Context(), nil), objstore.ErrPermission)
-	require.False(t, r.queue.Progress().Idle(), "it stays queued")
-	r.store.setFail(nil)
-	begun := time.Now()
-	require.NoError(t, r.queue.Reach(t.Context(), nil), "it was mended in between")
-	require.Less(t, time.Since(begun), retryRefused/2, "the pause after a refusal is not waited for")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		refused := &objstore.Error{Op: objstore.OpPut, Kind: objstore.ErrPermission}
+		r.store.setFail(func(string) error { return refused })
+		r.write(0, 7, "text")
+		require.ErrorIs(t, r.queue.Reach(t.Context(), nil), objstore.ErrPermission)
+		require.False(t, r.queue.Progress().Idle(), "it stays queued")
+		r.store.setFail(nil)
+		begun := time.Now()
+		require.NoError(t, r.queue.Reach(t.Context(), nil), "it was mended in between")
+		require.Less(t, time.Since(begun), retryRefused/2, "the pause after a refusal is not waited for")
+	})
 }
 
 func TestReachEndsWithItsContext(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -164,7 +165,7 @@ func (r *rig) write(n int32, node uint64, body string) objectid.ID {
 }
 
 func (r *rig) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	require.NoError(r.t, r.queue.Drain(ctx, nil))
 }
@@ -259,7 +260,7 @@ func TestStoreThatFailsForAWhileLosesNothing(t *testing.T) {
 	id := r.write(0, 1, "patience")
 	failing := make(chan struct{})
 	var once sync.Once
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	go func() {
 		<-failing
@@ -280,7 +281,7 @@ func TestPublishedReportsAStoreThatRefusesAndKeepsTheChange(t *testing.T) {
 	refused := &objstore.Error{Op: "put", Kind: objstore.ErrPermission, Err: errors.New("forced")}
 	r.store.setFail(func(string) error { return refused })
 	id := r.write(0, 1, "refused")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	require.ErrorIs(t, r.queue.Published(ctx, 1, 1), objstore.ErrPermission)
 	require.False(t, r.queue.Progress().Idle())
@@ -347,7 +348,7 @@ func TestWhoWaitsForTheStoreDoesNotWaitForTheAnnouncement(t *testing.T) {
 	// Creating a file and its content: what is waited for takes along what came before.
 	_ = r.queue.Add(journal.Entry{Peer: 1, Start: 0, End: 1, Update: []byte{1}}, Change{Node: 1})
 	id := r.write(1, 1, "content")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	require.NoError(t, r.queue.Published(ctx, 1, 2))
 	require.True(t, r.stored(id))
@@ -394,23 +395,27 @@ func TestOutageIsSharedByUploadsAndReads(t *testing.T) {
 }
 
 func TestUploadsHoldBackWhileChangesStreamInAndNotForEver(t *testing.T) {
-	r := newRig(t)
-	r.queue.mu.Lock()
-	r.queue.pause = time.Minute // however slow this machine is
-	r.queue.mu.Unlock()
-	n := int32(0)
-	stream := func(until func() bool) {
-		for !until() {
-			r.write(n, uint64(n), fmt.Sprint("content ", n))
-			n++
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.queue.mu.Lock()
+		r.queue.pause = time.Minute // the stream does not end
+		r.queue.mu.Unlock()
+		n := int32(0)
+		stream := func(until func() bool) {
+			for !until() {
+				r.write(n, uint64(n), fmt.Sprint("content ", n))
+				n++
+			}
 		}
-	}
-	r.store.hold = make(chan struct{}) // no upload ends
-	stream(func() bool { return n >= 4*DefaultWorkers })
-	require.LessOrEqual(t, len(r.store.putKeys()), streamFrom+2*beside(), "a stream of changes has the processor")
-	stream(func() bool { return len(r.store.putKeys()) >= 2*DefaultWorkers })
-	close(r.store.hold)
-	r.drain()
+		r.store.hold = make(chan struct{}) // no upload ends
+		stream(func() bool { return n >= 4*DefaultWorkers })
+		synctest.Wait()
+		require.LessOrEqual(t, len(r.store.putKeys()), streamFrom+2*beside(), "a stream of changes has the processor")
+		time.Sleep(2 * streamMost)
+		stream(func() bool { return len(r.store.putKeys()) >= 2*DefaultWorkers })
+		close(r.store.hold)
+		r.drain()
+	})
 }
 
 // Where the index cannot be published, nothing but the change itself wakes the loop that uploads.
