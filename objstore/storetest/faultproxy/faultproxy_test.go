@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -40,17 +41,11 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func start(t *testing.T, seed uint64, rules ...string) (*faultproxy.Proxy, *echo) {
 	t.Helper()
 	e := &echo{puts: map[string]int{}}
-	target, err := faultproxy.Start("http://127.0.0.1:1", faultproxy.Options{}) // for its listener alone
-	require.NoError(t, err)
-	target.Close()
-	server := &http.Server{Addr: strings.TrimPrefix(target.Endpoint, "http://"), Handler: e}
-	listening := make(chan error, 1)
-	go func() { listening <- server.ListenAndServe() }()
-	t.Cleanup(func() { server.Close(); <-listening })
-	p, err := faultproxy.Start(target.Endpoint, faultproxy.Options{Seed: seed})
+	target := httptest.NewServer(e)
+	t.Cleanup(target.Close)
+	p, err := faultproxy.Start(target.URL, faultproxy.Options{Seed: seed})
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
-	require.Eventually(t, func() bool { status, _ := get(p, "ready"); return status == 200 }, 10*time.Second, time.Millisecond)
 	set(t, p, rules...)
 	return p, e
 }
@@ -167,7 +162,7 @@ func TestCutRefusesUntilJoined(t *testing.T) {
 		status, _ := get(p, "hangs")
 		failed <- status
 	}()
-	require.Eventually(t, func() bool { return p.Hits()["hang:GetObject:hangs"] == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.Hits()["hang:GetObject:hangs"] == 1 }, 2*time.Minute, time.Millisecond)
 	p.Cut()
 	p.Cut()
 	require.Zero(t, <-failed)

@@ -66,7 +66,7 @@ func (m *machine) start(c config.Mount) *Session {
 
 func (m *machine) stop(s *Session) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	require.NoError(m.t, s.Stop(ctx))
 }
