@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -434,8 +435,9 @@ func TestRetryableFaultsPassAndOthersAreToldAtOnce(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	cfg := configOf(srv)
 	cfg.Endpoint = proxy.Endpoint
+	patient := open(t, cfg)
 	cfg.Timeout = 200 * time.Millisecond
-	s := open(t, cfg)
+	impatient := open(t, cfg)
 	for _, c := range []struct {
 		rule    string
 		want    error    // of the first attempt, for the calls it is for; nil: it may pass
@@ -469,8 +471,13 @@ func TestRetryableFaultsPassAndOthersAreToldAtOnce(t *testing.T) {
 		rule, err := faultproxy.ParseRule(c.rule)
 		require.NoError(t, err)
 		passes := c.want == nil || c.want == objstore.ErrUnavailable
+		stands := strings.HasPrefix(c.rule, "hang") || strings.HasPrefix(c.rule, "stall")
 		for _, name := range []string{"get", "getIfChanged", "stat", "put", "putLarge", "delete", "list"} {
 			what := c.rule + ", " + name
+			s := patient
+			if stands && !slices.Contains(c.not, name) {
+				s = impatient
+			}
 			require.NoError(t, srv.SetObject("k", []byte("content")))
 			proxy.Set(rule)
 			err := calls(t.Context(), s)[name]()
@@ -493,7 +500,11 @@ func TestRetryableFaultsPassAndOthersAreToldAtOnce(t *testing.T) {
 			err = callsOf(t.Context(), retry)[name]()
 			if passes {
 				require.NoError(t, err, what)
-				require.Equal(t, 4, attempts, what)
+				if s == patient {
+					require.Equal(t, 4, attempts, what)
+				} else { // so may a request of a machine that is busy
+					require.GreaterOrEqual(t, attempts, 4, what)
+				}
 			} else {
 				require.ErrorIs(t, err, c.want, what)
 				require.Equal(t, 1, attempts, what)
@@ -506,18 +517,18 @@ func TestRetryableFaultsPassAndOthersAreToldAtOnce(t *testing.T) {
 		rule, err := faultproxy.ParseRule(skew)
 		require.NoError(t, err)
 		proxy.Set(rule)
-		retry := objstore.WithRetry(s, objstore.RetryPolicy{MinWait: time.Microsecond})
+		retry := objstore.WithRetry(patient, objstore.RetryPolicy{MinWait: time.Microsecond})
 		require.NoError(t, retry.Put(t.Context(), "k", []byte("v")), skew)
 		_, err = retry.Get(t.Context(), "k", noLimit)
 		require.NoError(t, err, skew)
 	}
 	proxy.Set()
 	proxy.Cut()
-	for name, call := range calls(t.Context(), s) {
+	for name, call := range calls(t.Context(), patient) {
 		require.ErrorIs(t, call(), objstore.ErrUnavailable, name)
 	}
 	require.NoError(t, proxy.Join())
-	require.NoError(t, s.Put(t.Context(), "k", nil))
+	require.NoError(t, patient.Put(t.Context(), "k", nil))
 }
 
 // Content that was changed on the way has another hash: the store hands out what it got,
@@ -540,6 +551,7 @@ func TestHurryEndsRequestsThatStandStill(t *testing.T) {
 	s := open(t, configOf(srv))
 	arrived := make(chan struct{}, 2)
 	srv.SetFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		io.Copy(io.Discard, r.Body) // as long as it is sent something moves
 		arrived <- struct{}{}
 		s3test.Hang(nil)(w, r, next)
 	})
