@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/objstore"
@@ -168,4 +169,32 @@ func TestAFileWhoseObjectTheIndexDoesNotNameIsNotZeros(t *testing.T) {
 	require.ErrorContains(t, err, "no object")
 	m.put("lost", []byte("written anew"))
 	require.Equal(t, "written anew", string(m.get("/lost")))
+}
+
+// What cannot be read at the start, as with too many open files, is still there: it must not be given up.
+func TestPendingContentThatCannotBeReadAtTheStartIsKept(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+	m.startForTest()
+	m.put("f", []byte("first"))
+	m.drain()
+	m.store.setFail(failing(objstore.OpPut, ""))
+	body := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+	m.put("f", body)
+	id := objectid.Of(body).String()
+	files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", id))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.Error(t, m.leave())
+	shard := filepath.Dir(files[0])
+	require.NoError(t, os.Rename(shard, shard+"-away"))
+	require.NoError(t, os.WriteFile(shard, nil, 0o600)) // reading it is an error, and not that it does not exist
+	m.start()
+	require.Empty(t, m.Notices())
+	require.Error(t, m.leave())
+	require.NoError(t, os.Remove(shard))
+	require.NoError(t, os.Rename(shard+"-away", shard))
+	m.start()
+	require.True(t, bytes.Equal(body, m.get("/f")))
+	m.store.setFail(nil)
+	m.drain()
 }

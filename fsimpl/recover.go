@@ -12,6 +12,7 @@ import (
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
 	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
@@ -31,8 +32,13 @@ func (fs *FS) missing(ctx context.Context, left journal.Loaded) map[objectid.ID]
 		if size, ok := fs.cache.Size(u.Object); ok && size == u.Size && n < left.WholeUploads {
 			continue
 		}
-		if body, err := fs.cache.Get(u.Object); err == nil {
+		body, err := fs.cache.Get(u.Object)
+		if err == nil {
 			u.Size = int64(len(body))
+			continue
+		}
+		if !isGone(err) {
+			fs.log.Warn("a chunk that is not uploaded yet cannot be read just now", "object", u.Object, "error", err)
 			continue
 		}
 		there, err := fs.inStore(ctx, u.Object)
@@ -45,6 +51,12 @@ func (fs *FS) missing(ctx context.Context, left journal.Loaded) map[objectid.ID]
 		}
 	}
 	return lost
+}
+
+// isGone reports whether an error of the cache means that it does not have a chunk any more. After
+// others, as with too many open files or a directory that cannot be read, it is still there.
+func isGone(err error) bool {
+	return errors.Is(err, chunkcache.ErrNotExist) || errors.Is(err, chunkcache.ErrUnreadable)
 }
 
 // inStore reports whether the store has an object. What it reads is kept in the cache and
@@ -126,9 +138,10 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 		if !unknown {
 			continue
 		}
-		if body, err := fs.cache.Get(id); err == nil && fs.cache.Pin(id) == nil {
+		body, err := fs.cache.Get(id)
+		if err == nil && fs.cache.Pin(id) == nil {
 			unlisted = append(unlisted, journal.Upload{Object: id, Size: int64(len(body))})
-		} else if there, err := fs.inStore(ctx, id); err == nil && !there {
+		} else if there, failed := fs.inStore(ctx, id); failed == nil && !there && isGone(err) {
 			lost[id] = true
 		}
 	}
