@@ -198,3 +198,29 @@ func TestPendingContentThatCannotBeReadAtTheStartIsKept(t *testing.T) {
 	m.store.setFail(nil)
 	m.drain()
 }
+
+// What the disk made of a chunk before it was uploaded does not come into the store under its name.
+func TestChunkThatIsDamagedBeforeItsUploadIsNotUploaded(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+	m.startForTest()
+	m.put("f", []byte("first"))
+	m.drain()
+	m.store.setFail(failing(objstore.OpPut, ""))
+	body := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+	m.put("f", body)
+	id := objectid.Of(body)
+	files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", id.String()))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	damaged := bytes.Clone(body)
+	damaged[1000] ^= 1
+	require.NoError(t, os.WriteFile(files[0], damaged, 0o600))
+	m.store.setFail(nil)
+	m.drain()
+	_, err = m.store.Store.Get(t.Context(), id.Key(), 1<<20)
+	require.ErrorIs(t, err, objstore.ErrNotExist)
+	require.Equal(t, "first", string(m.get("/f")))
+	kept, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(files[0])), "damaged", id.String()))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(damaged, kept))
+}

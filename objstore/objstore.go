@@ -92,8 +92,8 @@ type HashedGetter interface {
 // HashedPutter is implemented by stores that need the SHA-256 of what they write, and
 // would have to compute it.
 type HashedPutter interface {
-	// PutHashed is Put of a body whose SHA-256 is sum. Where it is not, the call fails or
-	// the object is written as it is: it is for callers that compare what they read.
+	// PutHashed is Put of a body whose SHA-256 is sum. Where it is not, the call fails, unless
+	// the service does not compare what it gets with what was signed.
 	PutHashed(ctx context.Context, key string, body []byte, sum [sha256.Size]byte) error
 }
 

@@ -200,6 +200,9 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 		needs:   make(map[*need]struct{}),
 	}
 	q.put = func(ctx context.Context, id objectid.ID, body []byte) error {
+		if objectid.Of(body) != id {
+			return errOtherBytes
+		}
 		return opts.Store.Put(ctx, id.Key(), body)
 	}
 	if s, ok := opts.Store.(objstore.Store); ok {

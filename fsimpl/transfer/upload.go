@@ -195,12 +195,23 @@ func (q *Queue) upload(ctx context.Context, o *object) error {
 	done := q.opts.Outage.Ask(objstore.OpPut, o.id.Key())
 	err = q.put(ctx, o.id, body)
 	done(err)
-	if err != nil && ctx.Err() == nil && objectid.Of(body) != o.id {
-		// A store that compares refuses it for ever.
-		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has other bytes: %w", err))
+	if err == nil || ctx.Err() != nil || objectid.Of(body) == o.id {
+		return err
 	}
-	return err
+	// It would be refused for ever. The cache looks at it again, and sets it aside.
+	switch _, damaged := q.opts.Cache.Get(o.id); {
+	case damaged == nil:
+		return err // it is right this time
+	case errors.Is(damaged, chunkcache.ErrNotExist), errors.Is(damaged, chunkcache.ErrUnreadable):
+		return q.findStored(ctx, o, fmt.Errorf("the chunk cache has other bytes: %w", damaged))
+	default:
+		return fmt.Errorf("read what is to be uploaded: %w", damaged)
+	}
 }
+
+// errOtherBytes is the error of an upload whose bytes are not what the object's name says. What has that
+// name in the store must be right: nobody asks whether it is before the chunk goes.
+var errOtherBytes = errors.New("the bytes are not what the name says")
 
 // findStored returns nil when the store has an object that the cache has not: it was
 // uploaded just before a crash, and evicted.

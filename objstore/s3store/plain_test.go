@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/objstore"
 )
 
 // sent keeps the last request, and answers it with an object.
@@ -133,3 +135,16 @@ func TestBucketOfAnotherRegionIsToldFromAPlainRequestToo(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// The SDK would sign whatever bytes it is given.
+func TestOtherBytesThanWereToldAreNotSentByTheSDK(t *testing.T) {
+	s, err := Open(t.Context(), Config{Bucket: "bucket", Region: "eu-central-1", Endpoint: "http://127.0.0.1:1",
+		Credentials: func(context.Context) (string, string, string, error) { return "id", "secret", "", nil }})
+	require.NoError(t, err)
+	var last sent
+	s.http.client.Transport = &last
+	s.sdkUntil.Store(time.Now().Add(time.Hour).UnixNano())
+	require.ErrorIs(t, s.PutHashed(t.Context(), "key", []byte("other"), sha256.Sum256([]byte("body"))), objstore.ErrCorrupt)
+	require.Nil(t, last.req)
+	require.NoError(t, s.PutHashed(t.Context(), "key", []byte("body"), sha256.Sum256([]byte("body"))))
+}

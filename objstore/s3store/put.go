@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,6 +41,9 @@ func (s *Store) put(ctx context.Context, key string, body []byte, sum string) er
 	defer send.close()
 	if s.plainly() {
 		err = s.putPlain(r, key, send, len(body), sum)
+	} else if sum != "" && sum != sumOf(body) {
+		// The SDK signs what it is given.
+		return s.errorOf(objstore.OpPut, key, objstore.ErrCorrupt, errors.New("its bytes have another SHA-256 than was told"))
 	} else {
 		var out *s3.PutObjectOutput
 		out, err = s.client.PutObject(r.ctx, &s3.PutObjectInput{
@@ -55,12 +59,17 @@ func (s *Store) put(ctx context.Context, key string, body []byte, sum string) er
 	return nil
 }
 
+// sumOf returns the SHA-256 of body in hexadecimal digits.
+func sumOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
 // putPlain makes a PutObject request. The hash of the body, in hexadecimal digits, is
 // computed where it is not given.
 func (s *Store) putPlain(r *request, key string, send *sendBody, size int, sum string) error {
 	if sum == "" {
-		of := sha256.Sum256(send.data)
-		sum = hex.EncodeToString(of[:])
+		sum = sumOf(send.data)
 	}
 	req := s.plain(http.MethodPut, key, sum)
 	req.Header["Content-Type"] = []string{"application/octet-stream"}
