@@ -19,4 +19,8 @@
 //	POCKET_E2E_WINE    wine64: test pocket.exe on Linux; beside the given binary are the other
 //	                   programs and a stand-in for WinFsp (package standin,
 //	                   scripts/test-windows.sh)
+//	POCKET_E2E_WINDOWS with it, which tests are also run as they are built for Windows (-run)
+//
+// A file _linux_test.go has what is Linux' alone, or needs Linux beside Wine; what is tested with a Windows
+// and a WinFsp, and by the same code on Linux, is in the others.
 package e2e

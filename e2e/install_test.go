@@ -295,21 +295,11 @@ func (i *installing) unpacked() (dir string) {
 	must(i.t, copyLibraries(filepath.Dir(program), dir))
 	must(i.t, copyProgram(program, filepath.Join(dir, "pocket"+exeSuffix)))
 	for _, name := range []string{"pocket-creds", "pocket-index"} {
-		if given := os.Getenv("POCKET_E2E_BINARY"); given != "" {
-			if path := filepath.Join(filepath.Dir(given), name+exeSuffix); exists(path) {
-				must(i.t, copyProgram(path, filepath.Join(dir, name+exeSuffix)))
-				continue
-			}
-		}
-		_, err := buildIn(dir, name+exeSuffix, "./cmd/"+name, buildEnvironment())
+		built, err := builtProgram(name)
 		must(i.t, err)
+		must(i.t, copyProgram(built, filepath.Join(dir, name+exeSuffix)))
 	}
 	return dir
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // The three programs as a user has them: from the access key to what is in the bucket.

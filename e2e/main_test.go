@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -133,6 +134,21 @@ func copyProgram(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, body, 0o755)
+}
+
+var builds sync.Mutex
+
+// builtProgram returns another program of cmd: the one beside the pocket that is given, or one that is built, once.
+func builtProgram(name string) (path string, err error) {
+	builds.Lock()
+	defer builds.Unlock()
+	for _, dir := range []string{filepath.Dir(os.Getenv("POCKET_E2E_BINARY")), filepath.Join(scratch, name)} {
+		path = filepath.Join(dir, name+exeSuffix)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return build(name)
 }
 
 // build builds a program of cmd.

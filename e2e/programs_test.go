@@ -65,6 +65,9 @@ func runPrograms(t *testing.T, root string) {
 			}
 			for _, program := range c.needs {
 				needProgram(t, program)
+				if underWine && c.system == "windows" {
+					t.Skip("Wine's own, on a Linux mount: it says nothing of WinFsp")
+				}
 			}
 			dir := filepath.Join(root, c.name)
 			must(t, os.Mkdir(dir, 0o755))
@@ -240,10 +243,9 @@ func renameItem(t *testing.T, dir string) {
 	writeFile(t, filepath.Join(dir, "one.txt"), "one")
 	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o755))
 	for _, names := range [][2]string{{"one.txt", "two.txt"}, {"two.txt", "TWO.txt"}, {"folder", "Folder"}} {
-		t.Setenv("POCKET_FROM", filepath.Join(dir, names[0]))
-		t.Setenv("POCKET_TO", names[1])
+		quoted := "'" + strings.ReplaceAll(filepath.Join(dir, names[0]), "'", "''") + "'"
 		output(t, "powershell", "-NoProfile", "-NonInteractive", "-Command",
-			"$ErrorActionPreference = 'Stop'; Rename-Item -LiteralPath $env:POCKET_FROM -NewName $env:POCKET_TO")
+			"$ErrorActionPreference = 'Stop'; Rename-Item -LiteralPath "+quoted+" -NewName '"+names[1]+"'")
 	}
 	if got := dirNames(t, dir); !slices.Equal(got, []string{"Folder", "TWO.txt"}) {
 		t.Errorf("names are %q", got)

@@ -140,7 +140,7 @@ func TestSoak(t *testing.T) {
 	for _, s := range soakers {
 		s.p.stop()
 	}
-	pocketIndex, err := build("pocket-index")
+	pocketIndex, err := builtProgram("pocket-index")
 	if err != nil {
 		t.Fatal(err)
 	}

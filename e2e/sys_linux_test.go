@@ -130,6 +130,9 @@ func dump(p *os.Process) {
 	p.Signal(syscall.SIGQUIT)
 }
 
+// inputOutputError is what a read of what cannot be had ends with.
+const inputOutputError = syscall.EIO
+
 // dropCache makes the kernel forget a file's pages.
 func dropCache(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 

@@ -152,11 +152,11 @@ func writeTree(t *testing.T, dir string, seed uint64, n int) {
 		if err := os.WriteFile(path, payload(seed+uint64(i)<<20, size), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(path, mode); err != nil {
+		when := time.Unix(int64(random.IntN(1_700_000_000)), int64(random.IntN(1_000_000))*1000)
+		if err := os.Chtimes(path, when, when); err != nil { // before it is read-only: Wine would refuse
 			t.Fatal(err)
 		}
-		when := time.Unix(int64(random.IntN(1_700_000_000)), int64(random.IntN(1_000_000))*1000)
-		if err := os.Chtimes(path, when, when); err != nil {
+		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
 		if i%25 == 0 && symlinks {
