@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hamflx/pocket/internal/control"
 	"github.com/hamflx/pocket/objstore/storetest/s3test"
 )
 
@@ -81,6 +82,8 @@ func TestStoreGoesAwayAndComesBack(t *testing.T) {
 	}
 	b.waitPut(before, dataKey("", "written over"))
 	b.waitPut(before, "index/updates/")
+	// What writes meet says nothing of reads.
+	m.waitStatus("the store can be read", func(s control.Mount) bool { return s.Store.State == control.Reachable })
 	want := readTree(t, p.at("files"))
 	if got := want["made while away/renamed"].size; got != int64(len(old(1))) {
 		t.Errorf("the renamed file has %d bytes", got)

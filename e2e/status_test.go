@@ -116,7 +116,7 @@ func TestStatusAndWaitWhileStoreIsAway(t *testing.T) {
 	if code != exitOK || strings.Contains(text, "\x1b") || strings.Contains(text, b.SecretAccessKey) {
 		t.Errorf("code %d, text %q", code, text)
 	}
-	if code, _, said := m.ask("wait", "--timeout", "500ms"); code != exitLate || !strings.Contains(said, "the time is over: 13 files (") {
+	if code, _, said := m.ask("wait", "--timeout", "3s"); code != exitLate || !strings.Contains(said, "the time is over: 13 files (") {
 		t.Errorf("wait --timeout: code %d: %s", code, said)
 	}
 
