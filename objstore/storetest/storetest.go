@@ -405,16 +405,34 @@ func testConcurrentPutGet(t *testing.T, s objstore.Store) {
 		return nil
 	}
 	put(t, s, "index/tip", body(1))
-	parallel(t, 4, 200, func(i int) error {
-		if i%2 == 0 {
-			return s.Put(t.Context(), "index/tip", body(byte(i)))
+	written := make(chan struct{})
+	read := func() error { // as long as somebody writes
+		for {
+			got, err := s.Get(t.Context(), "index/tip", noLimit)
+			if err == nil {
+				err = whole(got)
+			}
+			if err != nil {
+				return err
+			}
+			select {
+			case <-written:
+				return nil
+			default:
+			}
 		}
-		got, err := s.Get(t.Context(), "index/tip", noLimit)
-		if err != nil {
-			return err
-		}
-		return whole(got)
-	})
+	}
+	var errs [2]error
+	var readers sync.WaitGroup
+	for r := range errs {
+		readers.Go(func() { errs[r] = read() })
+	}
+	func() {
+		defer close(written)
+		parallel(t, 2, 100, func(i int) error { return s.Put(t.Context(), "index/tip", body(byte(2*i))) })
+	}()
+	readers.Wait()
+	require.NoError(t, errors.Join(errs[:]...))
 	require.NoError(t, whole(get(t, s, "index/tip")))
 }
 

@@ -66,6 +66,7 @@ type Proxy struct {
 	seed    uint64
 	forward *httputil.ReverseProxy
 	addr    string
+	free    func() // gives the address back
 
 	mu     sync.Mutex
 	rules  []Rule              // replaced whole; guarded by mu
@@ -89,8 +90,11 @@ func Start(target string, o Options) (*Proxy, error) {
 	if err != nil || to.Host == "" {
 		return nil, fmt.Errorf("fault proxy: %q is not the URL of an endpoint, such as http://127.0.0.1:9000", target)
 	}
+	free := func() {}
 	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
+		if o.Listen, free, err = s3test.HoldPort(); err != nil {
+			return nil, fmt.Errorf("fault proxy: %w", err)
+		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
@@ -98,7 +102,7 @@ func Start(target string, o Options) (*Proxy, error) {
 	transport.DisableCompression = true
 	transport.ForceAttemptHTTP2 = false
 	p := &Proxy{
-		seed: o.Seed, addr: o.Listen,
+		seed: o.Seed, addr: o.Listen, free: sync.OnceFunc(free),
 		asked: make(map[question]uint64), hits: make(map[string]int), counts: make(map[s3test.Kind]int),
 		forward: &httputil.ReverseProxy{
 			Rewrite: func(r *httputil.ProxyRequest) {
@@ -113,6 +117,7 @@ func Start(target string, o Options) (*Proxy, error) {
 		},
 	}
 	if err := p.Join(); err != nil {
+		free()
 		return nil, err
 	}
 	p.Endpoint = "http://" + p.addr
@@ -190,6 +195,7 @@ func (p *Proxy) Join() error {
 // Close ends the proxy.
 func (p *Proxy) Close() {
 	p.Cut()
+	p.free()
 	p.forward.Transport.(*http.Transport).CloseIdleConnections()
 }
 

@@ -36,6 +36,7 @@ type Server struct {
 	SecretAccessKey string
 
 	addr    string
+	free    func() // gives the address back
 	backend *s3mem.Backend
 	s3      http.Handler
 
@@ -51,21 +52,28 @@ type Server struct {
 
 // Start starts a server. Close ends it.
 func Start() (*Server, error) {
+	addr, free, err := HoldPort()
+	if err != nil {
+		return nil, fmt.Errorf("s3test: %w", err)
+	}
 	backend := s3mem.New()
 	s := &Server{
 		Region:          "us-east-1",
 		Bucket:          "pocket-test",
 		AccessKeyID:     "AKIDPOCKETTEST",
 		SecretAccessKey: "s3test/secret+key",
-		addr:            "127.0.0.1:0",
+		addr:            addr,
+		free:            sync.OnceFunc(free),
 		backend:         backend,
 		s3:              gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog()), gofakes3.WithTimeSkewLimit(0)).Server(), // Skew checks the time
 		counts:          make(map[Kind]int),
 	}
 	if err := s.CreateBucket(s.Bucket); err != nil {
+		s.Close()
 		return nil, err
 	}
 	if err := s.Restart(); err != nil {
+		s.Close()
 		return nil, err
 	}
 	s.Endpoint = "http://" + s.addr
@@ -108,7 +116,7 @@ func (s *Server) Restart() error {
 	if err != nil {
 		return fmt.Errorf("s3test: start the server again: %w", err)
 	}
-	s.addr = listener.Addr().String()
+	s.addr = listener.Addr().String() // where no port was held
 	ctx, cancel := context.WithCancel(context.Background())
 	server := &http.Server{Handler: http.HandlerFunc(s.serve), BaseContext: func(net.Listener) context.Context { return ctx }}
 	s.server, s.cancel, s.served = server, cancel, make(chan error, 1)
@@ -117,7 +125,10 @@ func (s *Server) Restart() error {
 }
 
 // Close stops the server for good.
-func (s *Server) Close() { s.Stop() }
+func (s *Server) Close() {
+	s.Stop()
+	s.free()
+}
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
