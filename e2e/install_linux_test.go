@@ -81,10 +81,8 @@ func TestInstallWithSystemd(t *testing.T) {
 	t.Cleanup(func() { killBelow(m.root) })
 	i := &installing{machine: m, pocket: program}
 	stubs := i.path("stubs")
-	writeFile(t, filepath.Join(stubs, "systemctl"), systemctl)
-	if err := os.Chmod(filepath.Join(stubs, "systemctl"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(stubs, 0o755))
+	must(t, writeProgram(filepath.Join(stubs, "systemctl"), []byte(systemctl)))
 	for n, pair := range i.env {
 		if strings.HasPrefix(pair, "PATH=") {
 			i.env[n] = "PATH=" + stubs + ":" + os.Getenv("PATH")

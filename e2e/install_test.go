@@ -145,7 +145,7 @@ func (i *installing) newer(version string) string {
 	must(i.t, err)
 	must(i.t, copyLibraries(filepath.Dir(program), dir))
 	path := filepath.Join(dir, "pocket"+exeSuffix)
-	must(i.t, os.WriteFile(path, append(body, version...), 0o755))
+	must(i.t, writeProgram(path, append(body, version...)))
 	return path
 }
 

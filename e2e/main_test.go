@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -133,7 +134,15 @@ func copyProgram(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, body, 0o755)
+	return writeProgram(to, body)
+}
+
+// writeProgram writes a program that can be run at once: what is open for writing cannot be, and a process
+// that another test is starting has, for a moment, what this one has open.
+func writeProgram(path string, body []byte) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, body, 0o755)
 }
 
 var builds sync.Mutex
