@@ -98,6 +98,16 @@ func (s *readStore) waitFor(t *testing.T, ids ...objectid.ID) {
 	}
 }
 
+// readUntilAsked reads a file until somebody asks for an object: what is too much at once is left to a later read.
+func (m *machine) readUntilAsked(store *readStore, id objectid.ID, path string) {
+	m.t.Helper()
+	end := time.Now().Add(2 * time.Minute)
+	for !store.asked(id) {
+		require.True(m.t, time.Now().Before(end), "nobody asked for %s", id)
+		m.get(path)
+	}
+}
+
 // written returns a store with what write puts into it.
 func written(t *testing.T, chunk int64, write func(*machine)) *readStore {
 	store := newReadStore()
@@ -301,7 +311,7 @@ func TestSiblingsAreFetchedAheadInTheOrderInWhichTheyAreRead(t *testing.T) {
 			require.Equal(t, body(i), m.get("dir/"+entries[i].Name), order)
 		}
 		for i := 12; i < 12+4*8; i++ {
-			store.waitFor(t, objectid.Of(body(i)))
+			m.readUntilAsked(store, objectid.Of(body(i)), "dir/"+entries[11].Name)
 		}
 		m.stop()
 		objects, gets := store.total()
@@ -353,13 +363,8 @@ func TestTreeThatIsReadThroughIsFetchedAheadFromEachFirstFile(t *testing.T) {
 			require.Equal(t, bodies[d][n], m.get(fmt.Sprintf("%02d/%d", d, n)))
 		}
 	}
-	end := time.Now().Add(2 * time.Minute)
 	for n := range files {
-		// What is too much at once is left to a later read.
-		for again := true; again; again = !store.asked(objectid.Of(bodies[dirs-1][n])) {
-			require.True(t, time.Now().Before(end), "nobody asked for %d", n)
-			require.Equal(t, bodies[dirs-1][0], m.get(fmt.Sprintf("%02d/0", dirs-1)))
-		}
+		m.readUntilAsked(store, objectid.Of(bodies[dirs-1][n]), fmt.Sprintf("%02d/0", dirs-1))
 	}
 }
 
