@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 started=$SECONDS
+# A package's tests may take this long: some take minutes, and more on a busy machine.
+limit=30m
 step() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - started)); }
 
 step "what the tests need"
@@ -38,12 +40,12 @@ step "unit tests, race detector"
 # Loro itself is for one goroutine at a time, and its tests are long, as are those of the
 # tools: they run without.
 long='/loroindex|/scripts/|/cmd/pocket-index'
-go test -race $(go list ./... | grep -v -E "/e2e|$long")
-go test $(go list ./... | grep -E "$long")
-go test -race -run 'Concurrent|While|Failure|Reader|Large' ./loroindex/...
+go test -timeout $limit -race $(go list ./... | grep -v -E "/e2e|$long")
+go test -timeout $limit $(go list ./... | grep -E "$long")
+go test -timeout $limit -race -run 'Concurrent|While|Failure|Reader|Large' ./loroindex/...
 
 step "e2e: the built binaries and real mounts"
-go test -count=1 ./e2e/...
+go test -timeout $limit -count=1 ./e2e/...
 
 if command -v node >/dev/null && command -v npm >/dev/null; then
 	step "what is written, read by the official Loro library"
