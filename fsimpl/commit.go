@@ -223,7 +223,8 @@ func (i *inode) sealSlot(n, length int64) error {
 		return err
 	}
 	if err := i.adopt(chunk); err != nil {
-		return errors.Join(err, i.staged.Restore(n, chunk))
+		i.staged.Restore(n, chunk)
+		return err
 	}
 	start := n * i.fs.opts.ChunkSize
 	i.replace(start, manifest.List{{Length: length, Object: chunk.ID}})

@@ -76,8 +76,9 @@ type File struct {
 // slot is one chunk-aligned part of a File. Offsets in it count from its start.
 type slot struct {
 	ranges rangeSet
-	memory []byte   // the bytes, while file is nil; as long as the highest range needs
-	file   *os.File // sparse; nil while in memory
+	memory []byte   // the bytes, while path is ""; as long as the highest range needs
+	path   string   // of the slot file, which is sparse; "" while in memory
+	file   *os.File // path, open; nil until it is needed again after Complete closed it
 	// digest has hashed the first hashed bytes of the slot as they were written in
 	// order, so that a slot written sequentially needs no second reading; nil
 	// once a write went back.
@@ -125,12 +126,15 @@ func (f *File) WriteAt(p []byte, off int64, completed func(slot int64) error) er
 
 func (a *Area) write(s *slot, p []byte, off int64) error {
 	end := off + int64(len(p))
-	if s.file == nil && (end > slotMemory || a.memory.Load() > areaMemory) {
+	if s.path == "" && (end > slotMemory || a.memory.Load() > areaMemory) {
 		if err := a.spill(s); err != nil {
 			return err
 		}
 	}
-	if s.file != nil {
+	if s.path != "" {
+		if err := s.open(); err != nil {
+			return err
+		}
 		if _, err := s.file.WriteAt(p, off); err != nil {
 			s.digest = nil // a part of p may have been written
 			return fmt.Errorf("staging file: %w", err)
@@ -168,7 +172,17 @@ func (a *Area) spill(s *slot) error {
 		}
 	}
 	a.memory.Add(-int64(cap(s.memory)))
-	s.memory, s.file = nil, file
+	s.memory, s.path, s.file = nil, name, file
+	return nil
+}
+
+// open opens the slot file unless it is open.
+func (s *slot) open() (err error) {
+	if s.file == nil {
+		if s.file, err = os.OpenFile(s.path, os.O_RDWR, 0); err != nil {
+			return fmt.Errorf("staging file: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -192,11 +206,19 @@ func (f *File) Overlay(p []byte, off int64) error {
 }
 
 func (s *slot) read(p []byte, off int64) error {
-	if s.file == nil {
+	if s.path == "" {
 		copy(p, s.memory[off:])
 		return nil
 	}
-	if _, err := s.file.ReadAt(p, off); err != nil {
+	file := s.file
+	if file == nil { // and other reads run beside this one
+		var err error
+		if file, err = os.Open(s.path); err != nil {
+			return fmt.Errorf("staging file: %w", err)
+		}
+		defer file.Close() // only read
+	}
+	if _, err := file.ReadAt(p, off); err != nil {
 		return fmt.Errorf("staging file: %w", err)
 	}
 	return nil
@@ -245,13 +267,18 @@ type Chunk struct {
 }
 
 // Complete takes the slot with number n out of f as a chunk of size bytes, all of
-// which f must hold (Covers). The caller owns the result.
+// which f must hold (Covers). The caller owns the result. After an error f has the slot still.
 func (f *File) Complete(n, size int64) (Chunk, error) {
 	s := f.slots[n]
 	if s == nil || !s.ranges.covers(Range{0, size}) {
 		return Chunk{}, fmt.Errorf("staging: slot %d does not hold its first %d bytes", n, size)
 	}
-	c := Chunk{Size: size}
+	if s.path != "" {
+		if err := s.open(); err != nil {
+			return Chunk{}, err
+		}
+	}
+	c := Chunk{Size: size, Path: s.path}
 	if s.digest != nil && s.hashed == size {
 		s.digest.Sum(c.ID[:0])
 	} else if s.file != nil {
@@ -260,6 +287,7 @@ func (f *File) Complete(n, size int64) (Chunk, error) {
 			return Chunk{}, fmt.Errorf("staging file: %w", err)
 		}
 		h.Sum(c.ID[:0])
+		s.digest, s.hashed = h, size
 	} else {
 		c.ID = objectid.Of(s.memory[:size])
 	}
@@ -269,30 +297,26 @@ func (f *File) Complete(n, size int64) (Chunk, error) {
 		delete(f.slots, n)
 		return c, nil
 	}
-	c.Path = s.file.Name()
 	if err := s.file.Truncate(size); err != nil {
 		return Chunk{}, fmt.Errorf("staging file: %w", err)
 	}
-	delete(f.slots, n)
-	if err := s.file.Close(); err != nil {
-		return Chunk{}, errors.Join(fmt.Errorf("staging file: %w", err), os.Remove(c.Path))
+	file := s.file
+	s.file = nil
+	if err := closeFile(file); err != nil {
+		return Chunk{}, fmt.Errorf("staging file: %w", err)
 	}
+	delete(f.slots, n)
 	return c, nil
 }
 
-// Restore gives back what Complete took, for a caller that could not keep it.
-func (f *File) Restore(n int64, c Chunk) error {
-	s := &slot{ranges: rangeSet{{0, c.Size}}, memory: c.Body}
-	if c.Path != "" {
-		file, err := os.OpenFile(c.Path, os.O_RDWR, 0)
-		if err != nil {
-			return fmt.Errorf("staging file: %w", err)
-		}
-		s.file = file
-	}
-	f.area.memory.Add(int64(cap(s.memory)))
-	f.slots[n] = s
-	return nil
+// closeFile closes a slot file; tests let it fail.
+var closeFile = (*os.File).Close
+
+// Restore gives back what Complete took, for a caller that could not keep it. A slot file
+// is opened when it is needed, so that too many open files lose nothing.
+func (f *File) Restore(n int64, c Chunk) {
+	f.area.memory.Add(int64(cap(c.Body)))
+	f.slots[n] = &slot{ranges: rangeSet{{0, c.Size}}, memory: c.Body, path: c.Path}
 }
 
 // Truncate drops every byte at or above size.
@@ -320,14 +344,16 @@ func (f *File) Drop(n int64) {
 		return
 	}
 	delete(f.slots, n)
-	if s.file == nil {
+	if s.path == "" {
 		f.area.memory.Add(-int64(cap(s.memory)))
 		return
 	}
 	// The bytes are not wanted any more and Open removes what stays behind, so
 	// neither failure can lose anything.
-	_ = s.file.Close()
-	_ = os.Remove(s.file.Name())
+	if s.file != nil {
+		_ = s.file.Close()
+	}
+	_ = os.Remove(s.path)
 }
 
 // Discard forgets everything that f holds.

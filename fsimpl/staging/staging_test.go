@@ -2,6 +2,7 @@ package staging
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -132,4 +133,81 @@ func TestOpenRemovesWhatAnEarlierRunLeft(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// What cannot be taken out of staging, or put back, for the moment (too many open files, a disk that reports at
+// the close what it did not write) is there when it is tried again: without it the file would have a hole.
+func TestSlotIsKeptWhateverFails(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789abcdef"), (slotMemory+16)/16)
+	size := int64(len(content))
+	whole := Range{0, size}
+	wrong := errors.New("it is broken")
+	write := func(t *testing.T) (*File, string) {
+		a, dir := open(t)
+		f := a.NewFile()
+		require.NoError(t, f.WriteAt(content, 0, nil))
+		return f, dir
+	}
+	isWhole := func(t *testing.T, f *File, want []byte) {
+		require.True(t, f.Covers(whole))
+		got := make([]byte, size)
+		require.NoError(t, f.Overlay(got, 0))
+		require.True(t, bytes.Equal(want, got))
+		c, err := f.Complete(0, size)
+		require.NoError(t, err)
+		require.Equal(t, objectid.Of(want), c.ID)
+		got, err = os.ReadFile(c.Path)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, got))
+	}
+	changed := append([]byte("changed"), content[7:]...)
+	for name, off := range map[string]int64{"in order": 0, "going back": 1} {
+		t.Run("a close, written "+name, func(t *testing.T) {
+			f, _ := write(t)
+			require.NoError(t, f.WriteAt(content[off:], off, nil))
+			defer func(was func(*os.File) error) { closeFile = was }(closeFile)
+			closeFile = func(f *os.File) error { return errors.Join(wrong, f.Close()) }
+			_, err := f.Complete(0, size)
+			require.ErrorIs(t, err, wrong)
+			closeFile = (*os.File).Close
+			require.NoError(t, f.WriteAt(changed[:7], 0, nil))
+			isWhole(t, f, changed)
+		})
+	}
+	// gone lets every open fail until it is called again.
+	gone := func(t *testing.T, dir string) (back func()) {
+		require.NoError(t, os.Rename(dir, dir+".away"))
+		return func() { require.NoError(t, os.Rename(dir+".away", dir)) }
+	}
+	t.Run("an open when it is put back", func(t *testing.T) {
+		f, dir := write(t)
+		c, err := f.Complete(0, size)
+		require.NoError(t, err)
+		back := gone(t, dir)
+		f.Restore(0, c)
+		require.True(t, f.Covers(whole))
+		require.Error(t, f.Overlay(make([]byte, 10), 0))
+		require.Error(t, f.WriteAt([]byte("more"), 5, nil))
+		_, err = f.Complete(0, size)
+		require.Error(t, err)
+		back()
+		isWhole(t, f, content)
+	})
+	t.Run("and what is put back can be written and dropped", func(t *testing.T) {
+		f, dir := write(t)
+		for range 2 {
+			c, err := f.Complete(0, size)
+			require.NoError(t, err)
+			f.Restore(0, c)
+			require.NoError(t, f.WriteAt(changed[:7], 0, nil))
+		}
+		c, err := f.Complete(0, size)
+		require.NoError(t, err)
+		require.Equal(t, objectid.Of(changed), c.ID)
+		f.Restore(0, c)
+		f.Discard()
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, left)
+	})
 }
