@@ -170,9 +170,8 @@ func (i *inode) commitLocked(apart bool) error {
 		i.dropFresh(func(objectid.ID) bool { return false })
 	}
 	i.fresh, i.early = nil, early{}
-	i.content = content
 	i.attrMu.Lock()
-	i.changed = false
+	i.content, i.changed = content, false
 	i.attrMu.Unlock()
 	return nil
 }

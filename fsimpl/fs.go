@@ -138,10 +138,10 @@ type FS struct {
 	cameUp []Node                // that the mount made or moved by itself, to be told of; guarded by mu
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
-	marks  marks // has its own lock
-	merges merges
-	told   atomic.Pointer[func([]Merged)]
-	left   leftFiles
+	marks    marks // has its own lock
+	arrivals arrivals
+	told     atomic.Pointer[func([]Merged)]
+	left     leftFiles
 
 	folding chan struct{} // holds one token while a snapshot of the index is written
 	snapMu  sync.Mutex
@@ -189,12 +189,12 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	}
 	fs := &FS{
 		opts: opts, log: opts.Log,
-		opened:  opts.Now().UnixMicro(),
-		merges:  merges{epoch: time.Now()},
-		inodes:  make(map[Node]*inode),
-		folding: make(chan struct{}, 1),
-		cached:  make(chan struct{}),
-		maxSize: maxFileSize(opts.ChunkSize),
+		opened:   opts.Now().UnixMicro(),
+		arrivals: arrivals{epoch: time.Now()},
+		inodes:   make(map[Node]*inode),
+		folding:  make(chan struct{}, 1),
+		cached:   make(chan struct{}),
+		maxSize:  maxFileSize(opts.ChunkSize),
 	}
 	fs.ctx, fs.stop = context.WithCancel(context.Background())
 	if err := fs.open(ctx); err != nil {
@@ -329,7 +329,7 @@ func (fs *FS) makeRoom() bool {
 // this machine knows of it. It returns what the store had beyond that.
 func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroindex.Changes, error) {
 	defer local.forget()
-	options := loroindex.Options{Device: fs.opts.Device, Own: own, Now: fs.opts.Now, History: fs.putHistory}
+	options := loroindex.Options{Device: fs.opts.Device, Own: own, Now: fs.opts.Now, History: fs.putHistory, Imported: fs.arrivals.note}
 	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
 	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local}

@@ -24,7 +24,7 @@ type inode struct {
 	// file's staging and cache files, never across the network and never while
 	// another inode's is wanted.
 	mu      sync.RWMutex
-	content loroindex.Content // what the index has
+	content loroindex.Content // what the index has, or had when the file was opened last; changed while attrMu is held too
 	loaded  bool              // extents is valid: it need not be read from content's manifest
 	extents manifest.List     // without what staged holds; may be shorter than size: the rest is a hole
 	search  manifest.Index    // of extents
@@ -75,7 +75,7 @@ func (fs *FS) acquire(e *loroindex.Entry) *inode {
 }
 
 // refresh takes over content that came into the index from elsewhere, unless the
-// file was written here since.
+// file was written here since. Until then reading and stat go by the content of before.
 func (i *inode) refresh() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -85,9 +85,10 @@ func (i *inode) refresh() {
 	if i.changed || err != nil || e.Content == i.content {
 		return
 	}
-	if e.Object != i.content.Object || e.Size != i.content.Size {
+	if !sameBytes(e.Content, i.content) {
 		i.loaded, i.extents, i.search, i.reach = false, nil, manifest.Index{}, 0
 		i.version++
+		i.fs.arrivals.note([]loroindex.Change{{Node: i.node, What: loroindex.Altered}}) // it is shown from now on
 	}
 	i.content, i.size = e.Content, e.Size
 }
@@ -111,11 +112,14 @@ func (fs *FS) release(ino *inode) error {
 
 // forget drops an inode that is neither in use nor changed, or was unlinked.
 func (fs *FS) forget(ino *inode) {
-	removed := fs.isRemoved(ino.node)
+	removed, outdated := fs.isRemoved(ino.node), ino.isOutdated()
 	fs.mu.Lock()
 	if ino.refs > 0 || ino.isChanged() && !removed || fs.inodes[ino.node] != ino {
 		fs.mu.Unlock()
 		return
+	}
+	if outdated {
+		fs.arrivals.note([]loroindex.Change{{Node: ino.node, What: loroindex.Altered}})
 	}
 	delete(fs.inodes, ino.node)
 	fs.mu.Unlock()
@@ -139,15 +143,27 @@ func (i *inode) isChanged() bool {
 	return i.changed
 }
 
-// overlay puts what the index does not have, or not yet, over an entry.
+// isOutdated reports whether the index has another content, which arrived while the file was open.
+func (i *inode) isOutdated() bool {
+	e, err := i.fs.index.Stat(i.node)
+	i.attrMu.Lock()
+	defer i.attrMu.Unlock()
+	return err == nil && !i.changed && !sameBytes(e.Content, i.content)
+}
+
+// overlay puts what the index does not have, or not yet, over an entry; and the content that is read while
+// the file is open, where another one arrived since.
 func (i *inode) overlay(e *loroindex.Entry) {
 	i.attrMu.Lock()
 	defer i.attrMu.Unlock()
 	if i.unlinked != nil {
 		e.Info = *i.unlinked
 	}
-	if i.changed {
+	switch {
+	case i.changed:
 		e.Size, e.ModTime, e.Changed = i.size, i.mtime, max(e.Changed, i.ctime)
+	case !sameBytes(e.Content, i.content):
+		e.Content = i.content
 	}
 }
 

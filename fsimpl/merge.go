@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/hamflx/pocket/fsimpl/transfer"
@@ -81,33 +80,13 @@ func (fs *FS) pull(ctx context.Context) error {
 // merge does what comes of an import of other machines' changes, also of those that came before
 // an error.
 func (fs *FS) merge(bringIn func() (loroindex.Changes, error)) error {
-	fs.merges.underway.Add(1)
 	changes, err := bringIn()
 	if len(changes.Nodes) > 0 {
-		fs.merges.last.Store(int64(time.Since(fs.merges.epoch)) + 1)
 		fs.log.Info("merged changes of other machines", "nodes", len(changes.Nodes))
 		fs.marks.note(&fs.marks.merged, fs.opts.Now())
 	}
-	fs.merges.underway.Add(-1)
 	fs.notify(changes.Nodes)
 	return errors.Join(err, fs.keepLosers(changes))
-}
-
-// merges tells when entries changed that no program of this machine changed.
-type merges struct {
-	epoch    time.Time    // set by Open
-	underway atomic.Int32 // imports
-	last     atomic.Int64 // when one that changed something ended, nanoseconds since epoch; 0: never
-}
-
-// MergedWithin reports whether entries changed in the last d, or may be changing now, by what arrived from
-// the store: what a system keeps of them may be outdated.
-func (fs *FS) MergedWithin(d time.Duration) bool {
-	if fs.merges.underway.Load() > 0 {
-		return true
-	}
-	last := fs.merges.last.Load()
-	return last > 0 && time.Since(fs.merges.epoch)-time.Duration(last) < d
 }
 
 // keepLosers keeps what a merge would otherwise have taken away from this machine's

@@ -15,6 +15,7 @@ const (
 // Change is one node an import changed.
 type Change struct {
 	Node      Node
+	Kind      Kind
 	What      Changed
 	OldParent Node   // before; NoNode when Added
 	OldName   string // shown name before

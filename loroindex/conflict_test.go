@@ -206,8 +206,8 @@ func TestChangesOfAnImportAreReported(t *testing.T) {
 	}
 	added := find(t, b, "d/added")
 	require.Equal(t, map[Node]Change{
-		Root:            {Node: Root, What: Listing},
-		d:               {Node: d, What: Listing | Altered, OldParent: Root, OldName: "d"},
+		Root:            {Node: Root, Kind: Dir, What: Listing},
+		d:               {Node: d, Kind: Dir, What: Listing | Altered, OldParent: Root, OldName: "d"},
 		byName["body"]:  {Node: byName["body"], What: Altered, OldParent: d, OldName: "body"},
 		byName["facts"]: {Node: byName["facts"], What: Altered, OldParent: d, OldName: "facts"},
 		byName["moved"]: {Node: byName["moved"], What: Moved | Altered, OldParent: d, OldName: "moved"},

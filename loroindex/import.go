@@ -57,6 +57,9 @@ func (x *Index) ImportAll(blobs ...[]byte) (Changes, int, error) {
 		refused = x.rereadRoot()
 	}
 	changes.Nodes = x.follow(sum.nodes)
+	if x.imported != nil {
+		x.imported(changes.Nodes)
+	}
 	x.conflicts(&changes, sum.applied, sum.nodes, before, heads)
 	return changes, done, cmp.Or(failed, refused)
 }
@@ -365,7 +368,7 @@ func (x *Index) report() []Change {
 	at := make(map[Node]int, len(x.rec.shown))
 	for n, was := range x.rec.shown {
 		now := x.was(n)
-		c := Change{Node: n, OldParent: was.parent, OldName: was.name}
+		c := Change{Node: n, Kind: x.at(n).kind, OldParent: was.parent, OldName: was.name}
 		switch {
 		case !was.visible && !now.visible:
 			continue
@@ -389,7 +392,7 @@ func (x *Index) report() []Change {
 			changes[i].What |= Listing
 		} else if x.at(d).flags&fVisible != 0 {
 			w := x.was(d)
-			changes = append(changes, Change{Node: d, What: Listing, OldParent: w.parent, OldName: w.name})
+			changes = append(changes, Change{Node: d, Kind: Dir, What: Listing, OldParent: w.parent, OldName: w.name})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Node, b.Node) })

@@ -27,6 +27,9 @@ type Options struct {
 	// History puts the history of a large snapshot where it is read from until the
 	// index is not used any more: see loro.Doc.PutHistory. nil: it stays in memory.
 	History func(section []byte) (io.ReaderAt, error)
+	// Imported, if not nil, is told what every import changes before anybody can see it. The index is
+	// locked meanwhile.
+	Imported func([]Change)
 }
 
 // Index is the file tree of one mount. All methods may be called concurrently;
@@ -53,6 +56,8 @@ type Index struct {
 	failed error    // why the document must not be used any more, or nil
 	tx     Tx       // the one transaction, reused
 	rec    recorder // what the import under way does
+
+	imported func([]Change) // Options.Imported; not changed
 
 	shelf    shelf // has its own lock
 	migrated Span  // the operations of a migration on opening; not written afterwards
@@ -86,7 +91,7 @@ func Open(o Options, blobs ...[]byte) (*Index, error) {
 
 // newIndex makes an index whose document is empty and whose view is not there.
 func newIndex(o Options) *Index {
-	x := &Index{device: o.Device, now: o.Now}
+	x := &Index{device: o.Device, now: o.Now, imported: o.Imported}
 	if x.now == nil {
 		x.now = time.Now
 	}

@@ -25,8 +25,8 @@ type fake struct {
 	before func(op, name string) error
 	ops    []string // what changed names, in order
 
-	inMemory bool        // contents are in memory and need no copy
-	merged   atomic.Bool // MergedWithin
+	inMemory bool         // contents are in memory and need no copy
+	arrived  atomic.Int64 // ArrivedWithin, of all files
 
 	ended   chan struct{} // closed by EndWaits
 	endOnce sync.Once
@@ -380,7 +380,7 @@ func (f *fake) IsHere(fsimpl.Node) bool { return true }
 func (f *fake) OnMerge(func([]fsimpl.Merged)) {}
 func (f *fake) EndWaits()                     { f.endOnce.Do(func() { close(f.ended) }) }
 
-func (f *fake) MergedWithin(time.Duration) bool { return f.merged.Load() }
+func (f *fake) ArrivedWithin(fsimpl.Node, time.Duration) int64 { return f.arrived.Load() }
 
 func (f *fake) SyncDir(fsimpl.Node) error { return f.changed("syncdir") }
 

@@ -2,15 +2,12 @@ package fusehost
 
 import (
 	"errors"
-	"time"
+	"syscall"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/winfsp/cgofuse/fuse"
 )
-
-// attrTimeout is how long the kernel keeps attributes and names without asking again.
-const attrTimeout = time.Second
 
 // Callbacks about open files. With libfuse 2 they come without a path.
 
@@ -91,7 +88,11 @@ func (h *host) openPath(path string, flags fsimpl.OpenFlags) (int, uint64) {
 	if err != nil {
 		return h.errno(err), noHandle
 	}
-	if h.fs.MergedWithin(2 * attrTimeout) { // once for what the system keeps, once for what was on its way to it
+	if h.refuses(file.Node(), flags) { // asked now: by being opened it may have taken over what arrived before
+		h.unseen("release", file.Release())
+		return -int(syscall.ESTALE), noHandle
+	}
+	if h.arrival(file.Node()) != 0 {
 		openedOutdated()
 	}
 	return h.opened(file, flags)

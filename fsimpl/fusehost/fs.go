@@ -36,7 +36,7 @@ type fileSystem interface {
 	SyncDir(n fsimpl.Node) error
 	IsHere(n fsimpl.Node) bool
 	OnMerge(tell func([]fsimpl.Merged))
-	MergedWithin(d time.Duration) bool
+	ArrivedWithin(n fsimpl.Node, d time.Duration) int64
 	EndWaits()
 
 	open(n fsimpl.Node, flags fsimpl.OpenFlags) (openFile, error)

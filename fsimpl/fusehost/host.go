@@ -27,6 +27,8 @@ type host struct {
 	aliases aliases
 	gate    *gate
 
+	outdated outdated
+
 	tell       func(...fsimpl.Merged) // tells the system of changes that it does not know of; may be nil
 	onInit     func()                 // called by Init; may be nil
 	onDestroy  func()                 // called by Destroy; may be nil

@@ -319,7 +319,10 @@ func (l *layered) IsHere(n fsimpl.Node) bool {
 
 func (l *layered) OnMerge(tell func([]fsimpl.Merged)) { l.main.OnMerge(tell) }
 
-func (l *layered) MergedWithin(d time.Duration) bool { return l.main.MergedWithin(d) }
+func (l *layered) ArrivedWithin(n fsimpl.Node, d time.Duration) int64 {
+	fs, at := l.of(n)
+	return fs.ArrivedWithin(at, d)
+}
 
 func (l *layered) EndWaits() {
 	l.main.EndWaits()

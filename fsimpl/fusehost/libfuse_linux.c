@@ -257,6 +257,13 @@ int pocket_writes_back(void)
 		(write->write_flags & FUSE_WRITE_CACHE) != 0;
 }
 
+uint32_t pocket_opener(void)
+{
+	const struct fuse_in_header *in = (const void *)request;
+
+	return in != NULL && in->opcode == FUSE_OPEN ? in->pid : 0;
+}
+
 void pocket_opened_outdated(void)
 {
 	const struct fuse_in_header *in = (const void *)request;

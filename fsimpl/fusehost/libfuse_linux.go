@@ -40,6 +40,11 @@ func hideOf(name string) hiding {
 // from a shared mapping.
 func writesBack() bool { return C.pocket_writes_back() != 0 }
 
+// opener returns the thread that opens a file which the kernel has looked up before, where that is what the callback
+// on whose thread this runs is for, else 0. When it is refused with ESTALE, the kernel looks the path up again,
+// whatever it knows, and opens what is there then (path_openat with LOOKUP_REVAL).
+func opener() int { return int(C.pocket_opener()) }
+
 // openedOutdated has the kernel forget what it knows of the file that the callback on whose thread this
 // runs is opening: size and pages may be of before another machine's change arrived, and it would cut what it
 // reads now to the size of then.

@@ -25,6 +25,10 @@ int pocket_hides(const char *name);
 // the page cache (a shared mapping) through whatever handle the kernel found.
 int pocket_writes_back(void);
 
+// pocket_opener returns the id of the thread whose open of a file, which the kernel has looked up before, this thread's
+// request is; 0 when it is another request, or that thread is not told. Only valid in a callback, on its thread.
+uint32_t pocket_opener(void);
+
 // pocket_opened_outdated has the kernel forget size, times and pages of the file that this thread's
 // request opens. Only valid in a callback, on its thread.
 void pocket_opened_outdated(void);

@@ -9,6 +9,8 @@ func hideOf(string) hiding { return hidesUnlinked }
 // last second reads no more than that; libfuse_linux.c has the better way.
 func openedOutdated() {}
 
+func opener() int { return 0 }
+
 // writesBack: BUG: a page of a shared mapping that is written back through an
 // appending handle is appended.
 func writesBack() bool { return false }

@@ -66,7 +66,7 @@ func TestWhatArrivedJustNowIsReadWhole(t *testing.T) {
 	fs := newFake()
 	_, dir := mountFake(t, fs)
 	path := filepath.Join(dir, "f")
-	for _, c := range []struct{ was, is string }{
+	for nth, c := range []struct{ was, is string }{
 		{"short", "what arrived is longer"},
 		{"as long", "ditto.."},
 		{"what was longer", "short"},
@@ -79,10 +79,10 @@ func TestWhatArrivedJustNowIsReadWhole(t *testing.T) {
 		fs.nodes[n].data = nil
 		fs.nodes[n].data = append(fs.nodes[n].data, c.is...)
 		fs.mu.Unlock()
-		fs.merged.Store(true)
+		fs.arrived.Store(int64(nth + 1))
 		require.Equal(t, c.is, read(t, path))
 		require.EqualValues(t, len(c.is), stat(t, path).Size)
-		fs.merged.Store(false)
+		fs.arrived.Store(0)
 	}
 }
 
