@@ -16,6 +16,7 @@ import (
 
 var (
 	errNotS3    = errors.New("the answer is none of an S3 service: is there a login page or a proxy in between, is the endpoint right?")
+	errNoETag   = errors.New("the answer has no ETag, which an answer of S3 is told by: is there a login page or a proxy in between, is the endpoint right? A service that keeps no ETags, such as versitygw with --nometa, has to be started so that it does")
 	errAppeared = errors.New("the object appeared just now")
 )
 
@@ -63,7 +64,7 @@ func (s *Store) judge(op string, err error) (kind, detail error) {
 	}
 	var operation *smithy.OperationError
 	if !errors.As(err, &operation) {
-		return objstore.ErrUnavailable, err // of a body, or errNotS3
+		return objstore.ErrUnavailable, err // of a body, or errNotS3, errNoETag
 	}
 	var undecodable *smithy.DeserializationError
 	var unsent *smithyhttp.RequestSendError

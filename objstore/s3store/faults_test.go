@@ -190,6 +190,22 @@ func TestBodyWithoutALengthIsRefusedUnlessItsEndIsMarked(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
 }
 
+// What has no ETag may be anybody's answer, but who runs a service that sends none is told what to do.
+func TestAnswerWithoutAnETagIsNotBelieved(t *testing.T) {
+	s := raw(t, "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
+	_, err := s.Get(t.Context(), "k", noLimit)
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, "no ETag")
+	require.ErrorContains(t, err, "--nometa")
+	_, err = s.Stat(t.Context(), "k")
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, "no ETag")
+	s = raw(t, "HTTP/1.1 200 OK\nContent-Length: 0\n\n")
+	err = s.Put(t.Context(), "k", []byte("hello"))
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, "no ETag")
+}
+
 // A service's word for the size of an object costs no memory, nor does what follows the size it gave.
 func TestMemoryForABodyFollowsWhatArrives(t *testing.T) {
 	const said = 1 << 30

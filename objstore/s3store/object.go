@@ -103,7 +103,7 @@ func believe(body io.ReadCloser, etag string, size int64, encoding []string) (io
 	var err error
 	switch {
 	case etag == "":
-		err = errNotS3
+		err = errNoETag
 	case size < 0 && !slices.Contains(encoding, "chunked"):
 		err = errNoLength
 	default:
@@ -223,7 +223,10 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	}
 	defer r.end()
 	out, err := s.client.HeadObject(r.ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
-	if err == nil && (aws.ToString(out.ETag) == "" || out.ContentLength == nil) {
+	switch {
+	case err == nil && aws.ToString(out.ETag) == "":
+		err = errNoETag
+	case err == nil && out.ContentLength == nil:
 		err = errNotS3
 	}
 	if err == nil {

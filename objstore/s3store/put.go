@@ -50,7 +50,7 @@ func (s *Store) put(ctx context.Context, key string, body []byte, sum string) er
 			Bucket: &s.bucket, Key: &key, Body: send, ContentLength: aws.Int64(int64(len(body))),
 		})
 		if err == nil && aws.ToString(out.ETag) == "" {
-			err = errNotS3
+			err = errNoETag
 		}
 	}
 	if err != nil {
@@ -86,8 +86,11 @@ func (s *Store) putPlain(r *request, key string, send *sendBody, size int, sum s
 	if err != nil {
 		return fmt.Errorf("the answer was cut: %w", err)
 	}
-	if resp.Header.Get("ETag") == "" || len(answer) > 0 && isError(answer) {
+	switch {
+	case len(answer) > 0 && isError(answer):
 		return errNotS3
+	case resp.Header.Get("ETag") == "":
+		return errNoETag
 	}
 	return nil
 }
