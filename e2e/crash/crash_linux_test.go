@@ -180,7 +180,7 @@ func (tr *trace) check(dir string, c cut, store *memstore.Store) (trees []tree, 
 		return trees, fmt.Errorf("%w\n%s", err, log)
 	}
 	if c.seed%3 == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := fs.Drain(ctx, nil); err != nil {
 			return trees, fmt.Errorf("upload what is left: %w\n%s", err, log)

@@ -140,7 +140,7 @@ func (tr *trace) checkDamaged(dir string, d damage, at int, store *memstore.Stor
 			return fmt.Errorf("that is known from elsewhere: %d files cannot be read, %d trees are not what they were", failed, wrong)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := fs.Drain(ctx, nil); err != nil {
 		return fmt.Errorf("upload what is left: %w\n%s", err, log)

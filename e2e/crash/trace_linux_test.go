@@ -132,7 +132,7 @@ func record(t *testing.T, seed uint64, o orders, base string, objects map[string
 	if err := cmd.Start(); err != nil {
 		t.Skip("no mount namespaces here:", err)
 	}
-	deadline := time.AfterFunc(2*time.Minute, func() { cmd.Process.Signal(syscall.SIGQUIT) })
+	deadline := time.AfterFunc(5*time.Minute, func() { cmd.Process.Signal(syscall.SIGQUIT) })
 	defer deadline.Stop()
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "mounted\n" {
 		cmd.Wait()

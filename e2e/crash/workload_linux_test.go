@@ -364,7 +364,7 @@ func (w *worker) open() (err error) {
 // end ends a round: with everything in the store, or with what is left in the journal.
 // The last one may just stop.
 func (w *worker) end(last bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if w.Drain {
 		if err := w.fs.Drain(ctx, nil); err != nil {

@@ -181,8 +181,6 @@ func TestInKeyringMissingEntryAndForeignName(t *testing.T) {
 // Locked, with nobody to ask for the password: one clear line, after a bounded time.
 func TestInKeyringLocked(t *testing.T) {
 	needKeyring(t)
-	defer func(before time.Duration) { keyringWait = before }(keyringWait)
-	keyringWait = 3 * time.Second
 	dir := t.TempDir()
 	s := Open(dir)
 	require.NoError(t, s.Set("default", sample))
@@ -193,6 +191,8 @@ func TestInKeyringLocked(t *testing.T) {
 	require.NoError(t, bus.Object(secretService, "/org/freedesktop/secrets").Call("org.freedesktop.Secret.Service.Lock", 0,
 		[]dbus.ObjectPath{"/org/freedesktop/secrets/collection/login"}).Store(&locked, &prompt))
 	require.Len(t, locked, 1)
+	defer func(before time.Duration) { keyringWait = before }(keyringWait)
+	keyringWait = 3 * time.Second
 
 	profiles, err := s.List()
 	require.NoError(t, err, "list does not need the keyring")
