@@ -290,22 +290,25 @@ func (in *Intake) symlink(into fsimpl.Node, path, name, rel string, info fs.File
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSource, err)
 	}
-	target = filepath.ToSlash(target)
+	target, mtime := filepath.ToSlash(target), info.ModTime().UnixMicro()
 	if there {
 		if at.Kind != loroindex.Symlink {
 			in.differs(rel, path)
-		} else if has, err := in.o.FS.Readlink(at.Node); err != nil || has != target {
-			in.differs(rel, path)
+			return nil
 		}
-		return nil
-	}
-	a, err := in.o.FS.Symlink(into, name, target, in.ownerOf(info))
-	if err != nil {
+		if has, err := in.o.FS.Readlink(at.Node); err != nil || has != target {
+			in.differs(rel, path)
+			return nil
+		}
+		if !in.log.begun[rel] || at.Mtime == mtime {
+			return nil
+		}
+		// An intake that was killed has made it, and not yet set its time.
+	} else if at, err = in.o.FS.Symlink(into, name, target, in.ownerOf(info)); err != nil {
 		return err
 	}
-	mtime := info.ModTime().UnixMicro()
 	in.outcome.Files++
-	return errors.Join(in.describe(a.Node, info, a), in.o.FS.SetTimes(a.Node, nil, &mtime))
+	return errors.Join(in.describe(at.Node, info, at), in.o.FS.SetTimes(at.Node, nil, &mtime))
 }
 
 // file copies a file, unless it is there.

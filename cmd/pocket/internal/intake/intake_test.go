@@ -177,6 +177,33 @@ func TestBegunFileIsCompleted(t *testing.T) {
 	}
 }
 
+// The same of a link, which has no part but its time.
+func TestBegunLinkIsCompleted(t *testing.T) {
+	m := newMachine(t)
+	m.write("file", "text")
+	for _, name := range []string{"begun", "elsewhere"} {
+		if err := os.Symlink("file", filepath.Join(m.from, name)); err != nil {
+			t.Skip("this user may make no links: ", err)
+		}
+	}
+	in := m.open()
+	require.NoError(t, in.log.begin("begun", m.fs))
+	require.NoError(t, in.log.begin("elsewhere", m.fs))
+	require.NoError(t, in.log.close())
+	_, err := m.fs.Symlink(fsimpl.Root, "begun", "file", me)
+	require.NoError(t, err)
+	_, err = m.fs.Symlink(fsimpl.Root, "elsewhere", "another", me)
+	require.NoError(t, err)
+	require.Equal(t, 1, m.all().Differ)
+	for name, completed := range map[string]bool{"begun": true, "elsewhere": false} {
+		info, err := os.Lstat(filepath.Join(m.from, name))
+		require.NoError(t, err)
+		a, err := m.fs.Lookup(fsimpl.Root, name)
+		require.NoError(t, err)
+		require.Equal(t, completed, a.Mtime == info.ModTime().UnixMicro(), name)
+	}
+}
+
 // The second pass finds what was changed while the first one ran.
 func TestSecondPassFindsWhatHasChanged(t *testing.T) {
 	m := newMachine(t)
