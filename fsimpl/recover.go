@@ -59,8 +59,8 @@ func isGone(err error) bool {
 	return errors.Is(err, chunkcache.ErrNotExist) || errors.Is(err, chunkcache.ErrUnreadable)
 }
 
-// inStore reports whether the store has an object. What it reads is kept in the cache and
-// pinned: it may be a manifest, by which others are judged.
+// inStore reports whether the store has an object. What it reads is kept in the cache: it may
+// be a manifest, by which others are judged.
 func (fs *FS) inStore(ctx context.Context, id objectid.ID) (bool, error) {
 	body, err := fs.retrying(fs.opts.OpenWait).Get(ctx, id.Key(), maxObject)
 	switch {
@@ -69,7 +69,7 @@ func (fs *FS) inStore(ctx context.Context, id objectid.ID) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	if err := fs.cache.Put(id, body, true); err != nil {
+	if err := fs.cache.Put(id, body, false); err != nil {
 		fs.log.Warn("a chunk cannot be kept", "object", id, "error", err)
 	}
 	return true, nil
@@ -378,9 +378,6 @@ func (fs *FS) available(ctx context.Context, c loroindex.Content, ino uint64, lo
 			}
 		} else {
 			ok, _ = fs.inStore(ctx, id)
-			if ok {
-				fs.cache.Unpin(id)
-			}
 		}
 		if !ok {
 			for _, u := range uploads {

@@ -111,8 +111,11 @@ type Cache struct {
 	busy map[objectid.ID]chan struct{}
 	// dirty holds the pinned chunks that are not known to be durable, here or in the store.
 	dirty map[objectid.ID]struct{}
-	hot   lru[hotChunk] // bytes of verified chunks, never changed
-	files lru[*handle]  // open files of verified chunks
+	// absent counts the pins of chunks that the cache has not, or has no more: whoever holds them
+	// gives them back one day, and until then they count again whenever the chunk is put.
+	absent map[objectid.ID]uint32
+	hot    lru[hotChunk] // bytes of verified chunks, never changed
+	files  lru[*handle]  // open files of verified chunks
 	// retired holds files that left files and nobody reads: unlock closes them.
 	retired  []*os.File
 	packs    map[uint64]*pack
@@ -128,9 +131,8 @@ type Cache struct {
 // where a call needs it.
 //
 // pinned lists the chunks that must not go: the upload list of the journal. Each
-// occurrence counts as one Pin. It is a parameter so that nothing can be evicted
-// before it is known. Chunks of it that the cache does not have are skipped; ask
-// Has for them. SyncDirty makes durable what an earlier process left.
+// occurrence counts as one Pin, from when the chunk is put if the cache does not have it; ask
+// Has. It is a parameter so that nothing can be evicted before it is known. SyncDirty makes durable what an earlier process left.
 func Open(dir string, capBytes int64, pinned []objectid.ID) (*Cache, error) {
 	return openCache(dir, capBytes, pinned, packMost)
 }
@@ -152,6 +154,7 @@ func openCache(dir string, capBytes int64, pinned []objectid.ID, most int64) (*C
 		packs:  map[uint64]*pack{},
 		busy:   map[objectid.ID]chan struct{}{},
 		dirty:  map[objectid.ID]struct{}{},
+		absent: map[objectid.ID]uint32{},
 	}
 	c.entries.init()
 	c.hot.init(hotBytes)
@@ -215,7 +218,8 @@ func (c *Cache) Size(id objectid.ID) (int64, bool) {
 }
 
 // Pin keeps the chunk from being evicted until Unpin was called as often as Pin
-// (and Put or Adopt with pin). ErrNotExist when the cache does not have it.
+// (and Put or Adopt with pin). A chunk that is damaged and put again meanwhile is pinned as
+// before. ErrNotExist when the cache does not have it.
 func (c *Cache) Pin(id objectid.ID) error {
 	if err := c.shards[id[0]].load(c, id[0]); err != nil {
 		return err
@@ -238,7 +242,15 @@ func (c *Cache) Unpin(id objectid.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i, ok := c.entries.find(id)
-	if !ok || c.entries.at[i].pins == 0 {
+	if !ok {
+		if n := c.absent[id]; n > 1 {
+			c.absent[id] = n - 1
+		} else {
+			delete(c.absent, id)
+		}
+		return
+	}
+	if c.entries.at[i].pins == 0 {
 		return
 	}
 	e := &c.entries.at[i]

@@ -2,6 +2,7 @@ package chunkcache
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -249,6 +250,8 @@ func TestFileRemovedByOthersDoesNotExist(t *testing.T) {
 		require.NoError(t, c.Put(id, body, true))
 		requireChunk(t, c, id, body)
 		c.Unpin(id)
+		require.ErrorIs(t, c.Remove(id), ErrPinned, "as it was before")
+		c.Unpin(id)
 		require.NoError(t, c.Remove(id))
 	}
 	require.Equal(t, Stats{}, c.Stats())
@@ -383,6 +386,69 @@ func TestPinnedChunksAreNotEvictedButFillTheCache(t *testing.T) {
 	c.Unpin(again)
 	require.NoError(t, c.Put(one, body, true))
 	require.False(t, c.Has(again))
+}
+
+// Who pinned a chunk that is lost gives its pins back later, when somebody else may have put the same content again
+// and needs it: it was evicted before its upload.
+func TestPinsOutliveWhatTheyKeep(t *testing.T) {
+	damage := func(t *testing.T, c *Cache, id objectid.ID) {
+		c.mu.Lock()
+		i, _ := c.entries.find(id)
+		file, at := c.fileOf(i), int64(c.entries.at[i].at)
+		c.mu.Unlock()
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte("damage"), at)
+		require.NoError(t, errors.Join(err, f.Close()))
+	}
+	for name, most := range map[string]int64{"in a file": -1, "in a pack": packMost} {
+		for how, lose := range map[string]func(t *testing.T, c *Cache, id objectid.ID) *Cache{
+			"damaged": func(t *testing.T, c *Cache, id objectid.ID) *Cache {
+				damage(t, c, id)
+				return reopen(t, c, id)
+			},
+			"not there any more": func(t *testing.T, c *Cache, id objectid.ID) *Cache {
+				require.NoError(t, c.Close())
+				require.NoError(t, os.RemoveAll(c.dir))
+				return reopen(t, c, id)
+			},
+			"removed while it is known": func(t *testing.T, c *Cache, id objectid.ID) *Cache {
+				c = reopen(t, c, id)
+				require.True(t, c.Has(id))
+				if most < 0 {
+					require.NoError(t, os.Remove(c.names.file(id)))
+				} else {
+					damage(t, c, id)
+				}
+				return c
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				c, err := openCache(t.TempDir(), 0, nil, most)
+				require.NoError(t, err)
+				id, body := chunk(1, 1000)
+				require.NoError(t, c.Put(id, body, true))
+				c = lose(t, c, id) // pinned once
+				_, err = c.Get(id)
+				require.ErrorIs(t, err, ErrNotExist)
+				require.Zero(t, c.Stats().Pinned)
+
+				require.NoError(t, c.Put(id, body, true))
+				require.NoError(t, c.Pin(id))
+				c.Unpin(id) // the pin from before
+				c.Unpin(id)
+				require.ErrorIs(t, c.Remove(id), ErrPinned)
+				require.NotZero(t, c.Stats().Pinned)
+				c.Unpin(id)
+				require.Zero(t, c.Stats().Pinned)
+				require.NoError(t, c.Remove(id))
+
+				c.Unpin(id)
+				require.NoError(t, c.Put(id, body, false))
+				require.NoError(t, c.Remove(id), "no pin is left, nor less than none")
+			})
+		}
+	}
 }
 
 func TestMakeRoomTakesTheOldestThatAreNotPinned(t *testing.T) {

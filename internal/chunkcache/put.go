@@ -154,12 +154,12 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 		c.mu.Unlock()
 		return fmt.Errorf("cache chunk %s: %w", id, err)
 	}
-	var pins uint32
 	if i, replaces = c.entries.find(id); replaces {
 		// What an earlier process left unverified gave way to these bytes.
-		pins = c.entries.at[i].pins
 		c.forget(i)
 	}
+	pins := c.absent[id]
+	delete(c.absent, id)
 	i = c.entries.add(id, uint32(size))
 	if to.pack != nil {
 		c.name(i, to)
@@ -257,12 +257,13 @@ func writeFile(path string, body []byte, replaces bool) error {
 	return nil
 }
 
-// forget removes entry i and what memory holds of it; its file is the caller's
-// matter. c.mu is held, and unlock must follow.
+// forget removes entry i and what memory holds of it, but not its pins; its file is the
+// caller's matter. c.mu is held, and unlock must follow.
 func (c *Cache) forget(i int32) {
 	e := &c.entries.at[i]
 	if e.pins > 0 {
 		c.pinned -= e.cost()
+		c.absent[e.id] = e.pins
 	}
 	if e.pack != nil {
 		c.unname(e)

@@ -65,7 +65,11 @@ func (s *shard) load(c *Cache, number byte) error {
 		c.bytes += int64(f.size)
 		if n := s.early[f.id]; n > 0 {
 			c.pin(i, n)
+			delete(s.early, f.id)
 		}
+	}
+	for id, n := range s.early {
+		c.absent[id] = n
 	}
 	s.early = nil
 	s.done.Store(true)
