@@ -140,6 +140,10 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 			return len(p), err
 		}
 		parts := i.plan(p, off)
+		if err := i.readable(parts); err != nil {
+			i.mu.RUnlock()
+			return 0, err
+		}
 		version := i.version
 		// How much memory a fetch takes: a file of one object is that object.
 		object := i.objectHint()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
 	"github.com/hamflx/pocket/fsimpl/staging"
+	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
@@ -257,6 +258,20 @@ func (fs *FS) extentsOf(ctx context.Context, c loroindex.Content) (manifest.List
 	}
 	fs.noteHoles(c.Object, extents)
 	return extents.Truncate(c.Size), nil
+}
+
+// readable returns an error when parts of the file are in an object that is too large to be read: the first Pocket wrote
+// files of any size as one. Called with mu held.
+func (i *inode) readable(parts []part) error {
+	if c := i.content; !c.Manifest && c.Size > chunkcache.MaxChunk {
+		for _, p := range parts {
+			if p.extent.Object == c.Object {
+				return &Error{Op: "read", Kind: IO, Err: fmt.Errorf("its %d bytes are one object, and no more than %d are read: fetch %s with another program and copy it over this file",
+					c.Size, int64(chunkcache.MaxChunk), c.Object.Key())}
+			}
+		}
+	}
+	return nil
 }
 
 // objectHint returns about how large the file's objects are. One that is no manifest is

@@ -537,3 +537,22 @@ func TestBytesInMemoryAreThoseOfReadAtOrNone(t *testing.T) {
 	require.Nil(t, held, "a hole is in no object")
 	require.NoError(t, f.Release())
 }
+
+// What the first Pocket wrote as one object that is too large for this one can be told from a fault of the store.
+func TestObjectThatIsTooLargeIsToldWithWhatToDo(t *testing.T) {
+	store := newFaultStore()
+	b := indexBucket{store.Store}
+	x, err := loroindex.New(loroindex.Options{Device: "before"})
+	require.NoError(t, err)
+	object := objectid.Of([]byte("large"))
+	require.NoError(t, x.Update(func(tx *loroindex.Tx) error {
+		_, err := tx.Create(loroindex.Root, "large", loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, loroindex.Content{Size: 1<<30 + 1, Object: object})
+		return err
+	}, nil))
+	_, err = x.Publish(t.Context(), b, loroindex.Span{Peer: x.Peer(), End: int32(x.Stats().Ops)})
+	require.NoError(t, err)
+	m := newMachine(t, store, 64<<10)
+	_, err = m.tryGet("/large")
+	require.Equal(t, fsimpl.IO, fsimpl.KindOf(err))
+	require.ErrorContains(t, err, "fetch "+object.Key()+" with another program")
+}
