@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -223,4 +224,37 @@ func TestChunkThatIsDamagedBeforeItsUploadIsNotUploaded(t *testing.T) {
 	kept, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(files[0])), "damaged", id.String()))
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(damaged, kept))
+}
+
+// What is written while the file's earlier content is asked of the store, in place of one that is lost, stays.
+func TestWhatIsWrittenInPlaceOfLostContentStays(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+	m.startForTest()
+	first, second := bytes.Repeat([]byte("1"), 300_000), bytes.Repeat([]byte("2"), 300_000)
+	// damage damages a chunk on this machine's disk.
+	damage := func(body []byte) {
+		files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", objectid.Of(body).String()))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		require.NoError(t, os.WriteFile(files[0], append([]byte("x"), body[1:]...), 0o600))
+	}
+	m.put("f", first)
+	m.drain()
+	damage(first)
+	m.store.setFail(failing(objstore.OpPut, ""))
+	m.put("f", second)
+	damage(second)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	look := sync.OnceFunc(func() { close(asked); <-answer })
+	m.store.setFail(func(op, key string) error {
+		if op == objstore.OpGet && key == objectid.Of(first).Key() {
+			look()
+		}
+		return nil
+	})
+	<-asked
+	m.put("f", []byte("newest"))
+	close(answer)
+	m.drain()
+	require.Equal(t, "newest", string(m.get("/f")))
 }

@@ -347,9 +347,22 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool) error {
 		for _, id := range fs.objectsOf(ctx, earlier) {
 			names[id] = true
 		}
-		err = fs.update(func(tx *loroindex.Tx) error { return tx.SetContent(n, earlier) }, func() transfer.Change {
+		taken := false
+		err = fs.update(func(tx *loroindex.Tx) error {
+			if now, err := tx.Stat(n); err != nil || now.Content != e.Content {
+				return cmp.Or(err, errWritten)
+			}
+			return tx.SetContent(n, earlier)
+		}, func() transfer.Change {
+			taken = true
 			return transfer.Change{Node: uint64(n), Objects: uploads, Replaces: true, Names: func(id objectid.ID) bool { return names[id] }}
 		})
+		if !taken {
+			fs.unpin(uploads)
+		}
+		if errors.Is(err, errWritten) {
+			continue
+		}
 		if err != nil {
 			errs = append(errs, fs.fail("fall back", n, err))
 			continue
@@ -358,6 +371,16 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool) error {
 			path, time.UnixMicro(earlier.ModTime).Format(time.DateTime), earlier.Size, fs.opts.State.Cache()))
 	}
 	return errors.Join(errs...)
+}
+
+// errWritten means that a file got another content while an earlier one was looked for.
+var errWritten = errors.New("it was written since")
+
+// unpin lets go of chunks that are not to be uploaded after all.
+func (fs *FS) unpin(uploads []journal.Upload) {
+	for _, u := range uploads {
+		fs.cache.Unpin(u.Object)
+	}
 }
 
 // lacks reports whether a content needs a lost object.
@@ -380,9 +403,7 @@ func (fs *FS) available(ctx context.Context, c loroindex.Content, ino uint64, lo
 			ok, _ = fs.inStore(ctx, id)
 		}
 		if !ok {
-			for _, u := range uploads {
-				fs.cache.Unpin(u.Object)
-			}
+			fs.unpin(uploads)
 			return nil, false
 		}
 	}

@@ -32,6 +32,7 @@ func (q *Queue) Offer(file uint64, u journal.Upload) error {
 		q.broadcast()
 	}
 	o.offers++
+	o.joined = true
 	return nil
 }
 

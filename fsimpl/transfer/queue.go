@@ -159,6 +159,7 @@ type object struct {
 	listed    bool // on the journal's upload list
 	uploading bool
 	early     bool      // counted in Queue.early
+	joined    bool      // since its upload began, somebody wants it who has just put it into the cache
 	done      bool      // uploaded, or not wanted any more
 	after     time.Time // not before
 	fails     int       // uploads of it that failed, in a row
@@ -329,6 +330,7 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 				q.waiting = append(q.waiting, o)
 			}
 			o.users++
+			o.joined = true
 			q.opts.Cache.Unpin(u.Object)
 		}
 		if !o.listed {

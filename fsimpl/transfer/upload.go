@@ -35,8 +35,7 @@ func (q *Queue) uploadLoop(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			var lost *lostError
-			if errors.As(err, &lost) && q.opts.Lost != nil {
+			if q.lost(o, err) && q.opts.Lost != nil {
 				q.opts.Lost(ctx, o.id)
 			}
 			q.finish(o, err)
@@ -51,7 +50,7 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 	for ctx.Err() == nil {
 		o, until := q.turn(time.Now())
 		if o != nil {
-			o.uploading, o.early = true, o.unnamed()
+			o.uploading, o.early, o.joined = true, o.unnamed(), false
 			q.running += o.halves()
 			if o.early {
 				q.early += o.halves()
@@ -232,18 +231,28 @@ type lostError struct{ error }
 
 func (e *lostError) Unwrap() error { return e.error }
 
+// lost reports whether an upload that ended with err shows that its object is lost: not when it was written
+// again meanwhile.
+func (q *Queue) lost(o *object, err error) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var lost *lostError
+	return errors.As(err, &lost) && !o.joined
+}
+
 func (q *Queue) finish(o *object, err error) {
 	var lost *lostError
-	settled := err == nil || errors.As(err, &lost)
 	if err == nil {
 		q.opts.Cache.Stored(o.id)
-	}
-	if settled {
-		q.opts.Cache.Unpin(o.id)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.broadcast()
+	missed := errors.As(err, &lost)
+	settled := err == nil || missed && !o.joined
+	if settled {
+		q.opts.Cache.Unpin(o.id)
+	}
 	q.running -= o.halves()
 	if o.early {
 		q.early -= o.halves()
@@ -264,6 +273,8 @@ func (q *Queue) finish(o *object, err error) {
 	case settled:
 		// Holding back everything that came later would not bring it back.
 		q.log.Error("content is lost", "object", o.id, "error", err)
+	case missed:
+		o.after = time.Time{} // it was written again
 	default:
 		// What others do not meet is no reason for them to wait.
 		alone := o.fails > 0 && q.uploads.fails == 0

@@ -46,3 +46,41 @@ func TestChunkThatCannotBeReadJustNowIsNotLost(t *testing.T) {
 	require.True(t, r.stored(id))
 	require.False(t, lost)
 }
+
+// A chunk that is gone is asked of the store. Who writes the same content meanwhile has put it again: it was given up as lost
+// for both files.
+func TestContentWrittenAgainWhileItIsLookedForIsNotLost(t *testing.T) {
+	for name, again := range map[string]func(r *rig){
+		"to another file":             func(r *rig) { r.write(1, 2, "content") },
+		"to the same file":            func(r *rig) { r.write(1, 1, "content") },
+		"to a file that is not whole": func(r *rig) { r.offer(2, "content") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			cache := &brokenCache{Cache: r.cache, err: chunkcache.ErrNotExist}
+			r.queue.opts.Cache = cache
+			lost := make(chan objectid.ID, 1)
+			r.queue.opts.Lost = func(_ context.Context, id objectid.ID) { lost <- id }
+			id := objectid.Of([]byte("content"))
+			asked, answer := make(chan struct{}), make(chan struct{})
+			look := sync.OnceFunc(func() { close(asked); <-answer })
+			r.store.setFail(func(key string) error {
+				if key == id.Key() {
+					look()
+				}
+				return nil
+			})
+			r.write(0, 1, "content")
+			<-asked
+			cache.mu.Lock()
+			cache.err = nil
+			cache.mu.Unlock()
+			again(r)
+			close(answer)
+			r.drain()
+			require.True(t, r.stored(id))
+			require.Empty(t, lost)
+			require.True(t, r.queue.Progress().Failing.IsZero())
+		})
+	}
+}
