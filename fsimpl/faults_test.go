@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
@@ -153,6 +154,39 @@ func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
 	require.NotEmpty(t, aside)
 }
 
+// A start that ends between setting a damaged journal aside and reading it left what was not uploaded in there for ever.
+func TestStartThatWasCutShortReadsTheDamagedJournal(t *testing.T) {
+	for name, begun := range map[string]bool{"before there is a new one": false, "with a new one": true} {
+		t.Run(name, func(t *testing.T) {
+			store := newFaultStore()
+			m := newMachine(t, store, 64<<10)
+			m.put("there", []byte("there"))
+			m.drain()
+			store.setFail(failing(objstore.OpPut, ""))
+			m.put("f", []byte("not in the store"))
+			path := m.state.Journal()
+			require.Error(t, m.leave())
+			aside, err := journal.SetAside(path)
+			require.NoError(t, err)
+			if begun {
+				j, err := journal.Open(path, journal.Options{})
+				require.NoError(t, err)
+				require.NoError(t, j.Close())
+			}
+			m.start()
+			require.Equal(t, "not in the store", string(m.get("/f")))
+			require.Len(t, m.Notices(), 1)
+			require.Contains(t, m.Notices()[0], aside)
+			require.Error(t, m.leave())
+			m.start()
+			require.Empty(t, m.Notices())
+			store.setFail(nil)
+			m.drain()
+			require.Equal(t, "not in the store", string(m.get("/f")))
+		})
+	}
+}
+
 func TestAFileWhoseObjectTheIndexDoesNotNameIsNotZeros(t *testing.T) {
 	store := newFaultStore()
 	b := indexBucket{store.Store}
@@ -246,6 +280,8 @@ func TestWhatIsWrittenInPlaceOfLostContentStays(t *testing.T) {
 	damage(second)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	look := sync.OnceFunc(func() { close(asked); <-answer })
+	goOn := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(goOn)
 	m.store.setFail(func(op, key string) error {
 		if op == objstore.OpGet && key == objectid.Of(first).Key() {
 			look()
@@ -254,7 +290,7 @@ func TestWhatIsWrittenInPlaceOfLostContentStays(t *testing.T) {
 	})
 	<-asked
 	m.put("f", []byte("newest"))
-	close(answer)
+	goOn()
 	m.drain()
 	require.Equal(t, "newest", string(m.get("/f")))
 }

@@ -274,22 +274,22 @@ func (fs *FS) openJournal(path string) (err error) {
 		SyncDelay: fs.opts.SyncDelay,
 		Used:      holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
 	}
-	fs.journal, err = journal.Open(path, options)
-	if err == nil {
+	var damage error
+	if journal.Unsalvaged(path) {
+		damage = fmt.Errorf("journal %s was damaged, and an earlier start ended before it was read", path)
+	} else if fs.journal, damage = journal.Open(path, options); damage == nil {
 		if kept, why := fs.journal.Kept(); why != nil {
 			fs.suspect = true
 			fs.tell(fmt.Sprintf("journal %s: %v; a copy is kept as %s", path, why, kept))
 		}
 		return nil
+	} else if !errors.Is(damage, journal.ErrDamaged) {
+		return damage
 	}
-	if !errors.Is(err, journal.ErrDamaged) {
-		return err
+	aside, err := journal.SetAside(path)
+	if err != nil {
+		return errors.Join(damage, err)
 	}
-	aside, asideErr := journal.SetAside(path)
-	if asideErr != nil {
-		return errors.Join(err, asideErr)
-	}
-	damage := err
 	if fs.journal, err = journal.Open(path, options); err != nil {
 		return err
 	}

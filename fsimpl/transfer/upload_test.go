@@ -64,6 +64,8 @@ func TestContentWrittenAgainWhileItIsLookedForIsNotLost(t *testing.T) {
 			id := objectid.Of([]byte("content"))
 			asked, answer := make(chan struct{}), make(chan struct{})
 			look := sync.OnceFunc(func() { close(asked); <-answer })
+			goOn := sync.OnceFunc(func() { close(answer) })
+			t.Cleanup(goOn)
 			r.store.setFail(func(key string) error {
 				if key == id.Key() {
 					look()
@@ -76,7 +78,7 @@ func TestContentWrittenAgainWhileItIsLookedForIsNotLost(t *testing.T) {
 			cache.err = nil
 			cache.mu.Unlock()
 			again(r)
-			close(answer)
+			goOn()
 			r.drain()
 			require.True(t, r.stored(id))
 			require.Empty(t, lost)

@@ -22,7 +22,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -250,33 +249,6 @@ func Open(path string, opts Options) (*Journal, error) {
 	j.timer.Stop()
 	go j.background()
 	return j, nil
-}
-
-// SetAside renames a damaged journal and the files that belong to it so that
-// Open can create a new one; it returns the new name of the database. What was
-// acknowledged and not published is in there and nowhere else. The journal must
-// not be open. Errors: os.ErrNotExist when there is nothing of a journal.
-func SetAside(path string) (string, error) {
-	aside := asideName(path)
-	err := os.Rename(path, aside)
-	if errors.Is(err, os.ErrNotExist) {
-		// Where the database was lost, or the call before this one was cut short, there is
-		// the log alone, beside which no new database may begin.
-		if _, failed := os.Lstat(path + "-wal"); failed == nil {
-			err = nil
-		}
-	}
-	if err != nil {
-		return "", fmt.Errorf("set the damaged journal aside: %w", err)
-	}
-	// SQLite finds these by the database's name. The one that holds committed
-	// transactions must stay with it.
-	for _, suffix := range []string{"-wal", "-shm"} {
-		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return "", fmt.Errorf("set the damaged journal aside: %w", err)
-		}
-	}
-	return aside, nil
 }
 
 // Close commits what is queued, syncs and closes. Its error means that entries

@@ -128,8 +128,63 @@ func TestSetAsideKeepsTheLogWithItsDatabase(t *testing.T) {
 	require.NoFileExists(t, copied+"-wal")
 	saved := open(t, aside, Options{})
 	require.Len(t, load(t, saved).Entries, 1)
-	_, err = SetAside(copied)
+}
+
+func TestNothingOfAJournalIsNotSetAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	_, err := SetAside(path)
 	require.ErrorIs(t, err, os.ErrNotExist)
+	require.False(t, Unsalvaged(path))
+}
+
+// Wherever a start ends that sets a journal aside and reads it, the next one does the rest.
+func TestSalvageIsBegunAgainWhereItWasCutShort(t *testing.T) {
+	for name, cut := range map[string]func(t *testing.T, path, aside string){
+		"before the first rename": func(t *testing.T, path, aside string) {
+			require.NoError(t, os.Rename(aside, path))
+			require.NoError(t, os.Rename(aside+"-wal", path+"-wal"))
+			require.NoError(t, os.WriteFile(path+markSuffix, []byte(filepath.Base(aside)), 0o600))
+		},
+		"between two renames": func(t *testing.T, path, aside string) {
+			require.NoError(t, os.Rename(aside+"-wal", path+"-wal"))
+			require.NoError(t, os.WriteFile(path+markSuffix, []byte(filepath.Base(aside)), 0o600))
+		},
+		"after the last rename": func(t *testing.T, path, aside string) {
+			require.NoError(t, os.WriteFile(path+markSuffix, []byte(filepath.Base(aside)), 0o600))
+		},
+		"before there is a new one": func(t *testing.T, path, aside string) {},
+		"with half of a new one": func(t *testing.T, path, aside string) {
+			other := newPath(t)
+			j := open(t, other, Options{})
+			require.NoError(t, j.Enqueue(entry(1, 0)).Wait())
+			copyJournal(t, other, path, -1) // as a killed process leaves it
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			j := open(t, path, Options{})
+			for n := range 3 {
+				require.NoError(t, j.Enqueue(entry(1, n)).Wait())
+			}
+			copied := filepath.Join(t.TempDir(), "journal.db")
+			copyJournal(t, path, copied, -1)
+			require.False(t, Unsalvaged(copied))
+			aside, err := SetAside(copied)
+			require.NoError(t, err)
+			cut(t, copied, aside)
+
+			require.True(t, Unsalvaged(copied))
+			again, err := SetAside(copied)
+			require.NoError(t, err)
+			require.Equal(t, aside, again)
+			j = open(t, copied, Options{Used: true})
+			saved, err := j.Salvage(t.Context(), aside)
+			require.NoError(t, err)
+			require.Equal(t, 3, saved)
+			require.False(t, Unsalvaged(copied))
+			require.Len(t, load(t, j).Entries, 3)
+		})
+	}
 }
 
 // Of a journal whose database was removed the log is left, which is no reason never to start again.

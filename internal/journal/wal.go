@@ -139,7 +139,7 @@ func knownFormat(path string) bool {
 
 // asideName is the name under which a journal, or a copy, is set aside.
 func asideName(path string) string {
-	return path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	return path + damagedInfix + time.Now().UTC().Format("20060102T150405.000Z")
 }
 
 // copyAside copies a journal's files. Nobody writes to them meanwhile.
