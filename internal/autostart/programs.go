@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	stagedPrefix = ".new-" // of a program that is not in its place yet
-	oldInfix     = ".old-" // in the name of one that was in its place
+	newInfix = ".new-" // in the name of a program that is not in its place yet
+	oldInfix = ".old-" // in the name of one that was in its place
 )
 
 // Change is the installation of programs that can be taken back.
@@ -58,7 +58,7 @@ func (s *Site) Stage(self string) (c *Change, err error) {
 		if i > 0 {
 			from = filepath.Join(filepath.Dir(self), name)
 		}
-		staged, err := stage(from, s.Dir)
+		staged, err := stage(from, filepath.Join(s.Dir, name))
 		if i > 0 && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -70,14 +70,17 @@ func (s *Site) Stage(self string) (c *Change, err error) {
 	return c, nil
 }
 
-// stage copies a program, durably, and returns its temporary name.
-func stage(from, dir string) (name string, err error) {
+// beside returns a name for a program beside its place.
+func beside(path, infix string) string { return path + infix + rand.Text()[:8] + exeSuffix }
+
+// stage copies a program that belongs to path, durably, and returns its temporary name.
+func stage(from, path string) (name string, err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
-	out, err := os.CreateTemp(dir, stagedPrefix+"*"+exeSuffix)
+	out, err := os.OpenFile(beside(path, newInfix), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
 	}
@@ -120,8 +123,7 @@ func (c *Change) Swap() error {
 }
 
 func (f *changed) swap() error {
-	aside := func() string { return f.path + oldInfix + rand.Text()[:8] + exeSuffix }
-	kept := aside()
+	kept := beside(f.path, oldInfix)
 	linked := os.Link(f.path, kept)
 	if linked == nil {
 		f.kept = kept
@@ -133,7 +135,7 @@ func (f *changed) swap() error {
 		}
 		// Windows replaces no program that runs. It renames one, though; the link
 		// stays, for it cannot be removed either.
-		kept = aside()
+		kept = beside(f.path, oldInfix)
 	}
 	if err := os.Rename(f.path, kept); err != nil {
 		return err
@@ -180,7 +182,8 @@ func (c *Change) Done() {
 	c.files = nil
 }
 
-// sweep removes what earlier installations have left behind.
+// sweep removes what earlier installations have left behind, also one that was killed. Others' files, which have
+// names that beside does not make, stay.
 func (s *Site) sweep() {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
@@ -195,8 +198,12 @@ func (s *Site) sweep() {
 
 func (s *Site) isLeftover(name string) bool {
 	for _, program := range names {
-		if strings.HasPrefix(name, program+oldInfix) {
-			return true
+		for _, infix := range []string{oldInfix, newInfix} {
+			random, ours := strings.CutPrefix(name, program+infix)
+			random = strings.TrimSuffix(random, exeSuffix)
+			if ours && len(random) == 8 && strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == "" {
+				return true
+			}
 		}
 	}
 	return false

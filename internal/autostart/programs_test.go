@@ -142,6 +142,24 @@ func TestFailedStageLeavesNothing(t *testing.T) {
 	require.Empty(t, installed(t, s))
 }
 
+// What an installation that was killed had copied is removed by the next one.
+func TestKilledInstallationIsSweptByTheNext(t *testing.T) {
+	s := &Site{Dir: t.TempDir()}
+	_, err := s.Stage(release(t, "1", "pocket", "pocket-creds")) // and no more
+	require.NoError(t, err)
+	require.Len(t, installed(t, s), 2)
+	others := map[string]string{".new-12345678" + exeSuffix: "other", "pocket.new-notes": "other", "pocket.old-config.toml": "other"}
+	for name, body := range others {
+		require.NoError(t, os.WriteFile(filepath.Join(s.Dir, name), []byte(body), 0o600))
+	}
+	c, err := s.Stage(release(t, "2", "pocket"))
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
+	c.Done()
+	others["pocket"+exeSuffix] = "pocket 2"
+	require.Equal(t, others, installed(t, s))
+}
+
 func TestInstalledProgramInstallsItselfByDoingNothing(t *testing.T) {
 	s := &Site{Dir: t.TempDir()}
 	copyFile(t, release(t, "1", "pocket"), s.Program())
