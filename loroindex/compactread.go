@@ -68,18 +68,10 @@ type listedUpdate struct {
 	size int64
 }
 
-func (h *heap) listUpdates() ([]listedUpdate, error) {
-	var all []listedUpdate
-	for obj, err := range h.b.List(h.ctx, UpdatePrefix, "") {
-		if err != nil {
-			return nil, &KeyError{"list", UpdatePrefix, err}
-		}
-		if s, err := ParseUpdateKey(obj.Key); err == nil { // else not written by Pocket
-			all = append(all, listedUpdate{s, obj.Size})
-		}
-	}
-	return all, nil
-}
+// most returns how many bytes are accepted for the update.
+func (u listedUpdate) most() int64 { return min(max(u.size, updateLeast), maxIndexObject) }
+
+func (h *heap) listUpdates() ([]listedUpdate, error) { return listUpdates(h.ctx, h.b) }
 
 // openSnapshot reads a snapshot and opens it alone. The index has no view.
 //
@@ -255,10 +247,10 @@ func (h *heap) read() (updates []listedUpdate, err error) {
 func (h *heap) takeUpdates(list []listedUpdate) error {
 	l := &loading{ctx: h.ctx, b: h.b, x: h.x, out: &Loaded{}}
 	version := h.x.doc.Version()
-	var want []Span
+	var want []listedUpdate
 	for _, u := range list {
 		if !covers(version, u.Span) {
-			want = append(want, u.Span)
+			want = append(want, u)
 		}
 	}
 	// In pieces, so that progress shows.

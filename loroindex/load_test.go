@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -447,6 +449,61 @@ func TestLoadingEndsWhenItIsCancelled(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		cancel()
+	}
+}
+
+// fatBucket says of its updates that they are large, and notes how much is accepted at a time.
+type fatBucket struct {
+	*memBucket
+	size int64
+
+	mu        sync.Mutex
+	now, most int64 // guarded by mu
+}
+
+func (b *fatBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for obj, err := range b.memBucket.List(ctx, prefix, after) {
+			if obj.Size = b.size; !yield(obj, err) {
+				return
+			}
+		}
+	}
+}
+
+func (b *fatBucket) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
+	if !strings.HasPrefix(key, UpdatePrefix) {
+		return b.memBucket.Get(ctx, key, limit)
+	}
+	b.mu.Lock()
+	b.now += limit
+	b.most = max(b.most, b.now)
+	b.mu.Unlock()
+	runtime.Gosched()
+	defer func() {
+		b.mu.Lock()
+		b.now -= limit
+		b.mu.Unlock()
+	}()
+	return b.memBucket.Get(ctx, key, limit)
+}
+
+// Whoever can write to the bucket cannot have all memory taken by many large updates at a time.
+func TestUpdatesUnderWayAreBounded(t *testing.T) {
+	for _, size := range []int64{0, 1000, 100 << 20, maxIndexObject, 1 << 60} {
+		b := &fatBucket{memBucket: newBucket(), size: size}
+		x := load(t, b.memBucket, nil, "anna").Index
+		for i := range 3 * fetchers {
+			publish(t, x, b.memBucket, fmt.Sprint(i))
+		}
+		y := load(t, b, nil, "berta").Index
+		require.Equal(t, paths(t, x), paths(t, y))
+		require.LessOrEqual(t, b.most, max(fetchMemory, min(size, maxIndexObject)))
+		b.most = 0
+		_, err := Verify(t.Context(), b, nil)
+		require.NoError(t, err)
+		require.NotZero(t, b.most)
+		require.LessOrEqual(t, b.most, max(fetchMemory, min(size, maxIndexObject)))
 	}
 }
 

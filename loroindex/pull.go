@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/hamflx/pocket/loroindex/loro"
 )
 
@@ -22,6 +24,11 @@ const fullLook = MinGrace / 4
 const (
 	// fetchers is how many updates are read from the bucket at a time.
 	fetchers = 16
+	// updateLeast is how many bytes are accepted for an update at least, whatever the listing says: one is
+	// rarely larger. fetchMemory bounds what is accepted for all that are read at a time; a larger one is
+	// read alone.
+	updateLeast = 16 << 20
+	fetchMemory = fetchers * updateLeast
 	// batchUpdates and batchBytes bound the updates that are imported together: what
 	// an import costs beside its bytes grows with the number of sessions that the document
 	// knows.
@@ -100,26 +107,26 @@ func compareSpans(a, b Span) int {
 func (x *Index) pullUpdates(ctx context.Context, b Bucket, l *loading) (int, error) {
 	const attempts = 3
 	for try := 1; ; try++ {
-		spans, err := listUpdates(ctx, b)
+		listed, err := listUpdates(ctx, b)
 		if err != nil {
 			return 0, err
 		}
 		version := l.version()
-		var want []Span
-		for _, s := range spans {
-			if !covers(version, s) {
-				want = append(want, s)
+		var want []listedUpdate
+		for _, u := range listed {
+			if !covers(version, u.Span) {
+				want = append(want, u)
 			}
 		}
 		err = l.fetch(want)
 		if err == nil {
-			for _, s := range spans {
-				x.shelf.noteSpan(s)
+			for _, u := range listed {
+				x.shelf.noteSpan(u.Span)
 			}
 			err = l.missing()
 		}
 		if err == nil || try == attempts || !errors.Is(err, errAbsent) && !errors.Is(err, ErrMissing) {
-			return len(spans), err
+			return len(listed), err
 		}
 	}
 }
@@ -144,23 +151,22 @@ func (l *loading) missing() error {
 	return l.x.missing()
 }
 
-// listUpdates returns the spans of the bucket's updates in order of peer and
-// start.
-func listUpdates(ctx context.Context, b Bucket) ([]Span, error) {
-	var spans []Span
+// listUpdates returns the bucket's updates in order of peer and start.
+func listUpdates(ctx context.Context, b Bucket) ([]listedUpdate, error) {
+	var all []listedUpdate
 	for obj, err := range b.List(ctx, UpdatePrefix, "") {
 		if err != nil {
 			return nil, &KeyError{"list", UpdatePrefix, err}
 		}
 		if s, err := ParseUpdateKey(obj.Key); err == nil { // else not written by Pocket
-			spans = append(spans, s)
+			all = append(all, listedUpdate{s, obj.Size})
 		}
 	}
-	return spans, nil
+	return all, nil
 }
 
 // fetch reads updates, several at a time, and imports them in order.
-func (l *loading) fetch(want []Span) error {
+func (l *loading) fetch(want []listedUpdate) error {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
 	type result struct {
@@ -173,18 +179,16 @@ func (l *loading) fetch(want []Span) error {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots := make(chan struct{}, fetchers) // bounds what is read ahead of importing
+	memory := semaphore.NewWeighted(fetchMemory) // bounds what is read ahead of importing
 	wg.Go(func() {
-		for i, s := range want {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				results[i] <- result{err: ctx.Err()}
+		for i, u := range want {
+			if err := memory.Acquire(ctx, min(u.most(), fetchMemory)); err != nil {
+				results[i] <- result{err: err}
 				continue
 			}
 			wg.Go(func() {
-				key := UpdateKey(s)
-				body, err := l.b.Get(ctx, key, maxIndexObject)
+				key := UpdateKey(u.Span)
+				body, err := l.b.Get(ctx, key, u.most())
 				if err != nil && l.b.NotExist(err) {
 					err = fmt.Errorf("%w: %w", ErrMissing, errAbsent)
 				}
@@ -197,17 +201,17 @@ func (l *loading) fetch(want []Span) error {
 	})
 	var ready []fetched
 	size := 0
-	for i, s := range want {
+	for i, u := range want {
 		r := <-results[i]
 		if r.err == nil {
-			<-slots // only of what was read: one that was cancelled has none
-			r.err = l.check(s, r.body)
+			memory.Release(min(u.most(), fetchMemory)) // one that was cancelled has none
+			r.err = l.check(u.Span, r.body)
 		}
 		if r.err != nil {
 			cancel()
 			return errors.Join(l.updates(ready), r.err)
 		}
-		ready = append(ready, fetched{s, r.body})
+		ready = append(ready, fetched{u.Span, r.body})
 		if size += len(r.body); size < batchBytes && len(ready) < batchUpdates && i < len(want)-1 {
 			continue
 		}

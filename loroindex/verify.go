@@ -277,10 +277,15 @@ func (v *verifying) eachUpdate(verb string, list []listedUpdate, use func(u list
 	errs := make([]error, fetchers)
 	for done := 0; done < len(list); {
 		v.step(Step{Verb: verb, Unit: "updates", Done: done, Total: len(list)})
-		some := list[done:min(done+fetchers, len(list))]
+		n, most := 1, list[done].most()
+		for n < min(fetchers, len(list)-done) && most+list[done+n].most() <= fetchMemory {
+			most += list[done+n].most()
+			n++
+		}
+		some := list[done : done+n]
 		var wg sync.WaitGroup
 		for i, u := range some {
-			wg.Go(func() { bodies[i], errs[i] = v.b.Get(v.ctx, UpdateKey(u.Span), maxIndexObject) })
+			wg.Go(func() { bodies[i], errs[i] = v.b.Get(v.ctx, UpdateKey(u.Span), u.most()) })
 		}
 		wg.Wait()
 		for i, u := range some {
