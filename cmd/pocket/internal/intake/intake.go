@@ -15,11 +15,13 @@ package intake
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -92,7 +94,34 @@ func Open(o Options, from string, empty bool) (*Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Intake{o: o, log: l, made: make(map[fsimpl.Node]made), told: make(map[string]bool), block: make([]byte, blockSize)}, nil
+	in := &Intake{o: o, log: l, made: make(map[fsimpl.Node]made), told: make(map[string]bool), block: make([]byte, blockSize)}
+	if err := in.sweep(); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return in, nil
+}
+
+// besidePrefix begins the name under which a file is copied that takes the place of an earlier copy.
+const besidePrefix = ".pocket-import-"
+
+// sweep removes the files of that name that an earlier run left.
+func (in *Intake) sweep() error {
+	for _, names := range []map[string]bool{in.log.begun, in.log.done} {
+		for rel := range names {
+			dir, name := path.Split(rel)
+			if !strings.HasPrefix(name, besidePrefix) {
+				continue
+			}
+			into, err := in.o.FS.Resolve("/" + dir)
+			if err == nil {
+				_, err = in.o.FS.Unlink(into, name)
+			}
+			if err != nil && fsimpl.KindOf(err) != fsimpl.NotExist {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Pass copies what is not there yet. After the first pass of a run it finds what has
@@ -311,8 +340,8 @@ func (in *Intake) symlink(into fsimpl.Node, path, name, rel string, info fs.File
 	return errors.Join(in.describe(at.Node, info, at), in.o.FS.SetTimes(at.Node, nil, &mtime))
 }
 
-// file copies a file, unless it is there.
-func (in *Intake) file(ctx context.Context, into fsimpl.Node, path, name, rel string, info fs.FileInfo, at fsimpl.Attr, there bool) error {
+// file copies a file, unless it is there. One that takes the place of an earlier copy does so when it is whole.
+func (in *Intake) file(ctx context.Context, into fsimpl.Node, path, name, rel string, info fs.FileInfo, at fsimpl.Attr, there bool) (err error) {
 	size, mtime := info.Size(), info.ModTime().UnixMicro()
 	if there {
 		last, ours := in.made[at.Node]
@@ -350,12 +379,20 @@ func (in *Intake) file(ctx context.Context, into fsimpl.Node, path, name, rel st
 	}
 	mtime = info.ModTime().UnixMicro()
 
-	var f *fsimpl.File
+	as, before := name, at
 	if there {
-		f, err = in.o.FS.Open(at.Node, fsimpl.OpenWrite|fsimpl.OpenTruncate)
-	} else {
-		f, at, err = in.o.FS.Create(into, name, modeOf(info), in.ownerOf(info), fsimpl.OpenWrite)
+		as = besidePrefix + rand.Text()[:8]
+		beside := strings.TrimSuffix(rel, name) + as
+		if err := in.log.begin(beside, in.o.FS); err != nil {
+			return err
+		}
+		defer func() {
+			if !errors.Is(err, errLeft) {
+				err = errors.Join(err, in.log.undo(beside))
+			}
+		}()
 	}
+	f, at, err := in.o.FS.Create(into, as, modeOf(info), in.ownerOf(info), fsimpl.OpenWrite)
 	if err != nil {
 		return err
 	}
@@ -369,10 +406,7 @@ func (in *Intake) file(ctx context.Context, into fsimpl.Node, path, name, rel st
 	// Half a file is none. What is removed before the release is not committed by it, which
 	// may fail itself: all that was written can turn out to have no room only then.
 	remove := func() {
-		if there {
-			return
-		}
-		if _, removed := in.o.FS.Unlink(into, name); removed != nil && fsimpl.KindOf(removed) != fsimpl.NotExist {
+		if _, removed := in.o.FS.Unlink(into, as); removed != nil && fsimpl.KindOf(removed) != fsimpl.NotExist {
 			err = fmt.Errorf("%w; %w: %w", err, errLeft, removed)
 		}
 	}
@@ -382,6 +416,22 @@ func (in *Intake) file(ctx context.Context, into fsimpl.Node, path, name, rel st
 	if released := f.Release(); err == nil && released != nil {
 		err = released
 		remove()
+	}
+	if err == nil && there {
+		now, failed := in.o.FS.Lookup(into, name)
+		switch {
+		case failed == nil && (now.Node != before.Node || now.Size != before.Size || now.Mtime != before.Mtime):
+			in.differs(rel, path) // somebody has written it just now
+			if _, err := in.o.FS.Unlink(into, as); err != nil {
+				return fmt.Errorf("%w: %w", errLeft, err)
+			}
+			return nil
+		case failed == nil:
+			failed = in.o.FS.Rename(into, as, into, name, 0)
+		}
+		if err = failed; err != nil {
+			remove()
+		}
 	}
 	if err != nil {
 		return err

@@ -98,10 +98,23 @@ func (m *machine) get(name string) string {
 	f, err := m.fs.Open(n, fsimpl.OpenRead)
 	require.NoError(m.t, err)
 	defer f.Release()
-	body := make([]byte, 1<<20)
+	body := make([]byte, 8<<20)
 	size, err := f.ReadAt(body, 0)
 	require.NoError(m.t, err)
 	return string(body[:size])
+}
+
+// names lists a directory of the store.
+func (m *machine) names(dir string) (names []string) {
+	m.t.Helper()
+	n, err := m.fs.Resolve(dir)
+	require.NoError(m.t, err)
+	d, err := m.fs.OpenDir(n)
+	require.NoError(m.t, err)
+	for _, e := range d.Entries() {
+		names = append(names, e.Name)
+	}
+	return names
 }
 
 // An intake that was interrupted goes on, and what was changed, renamed or deleted in the
@@ -221,6 +234,65 @@ func TestSecondPassFindsWhatHasChanged(t *testing.T) {
 	require.Empty(t, m.told)
 	for name, text := range map[string]string{"a/same": "same", "a/changed": "afterwards", "a/new": "new", "b/new": "new"} {
 		require.Equal(t, text, m.get(name), name)
+	}
+}
+
+// endingContext ends at the given call of Err.
+type endingContext struct {
+	context.Context
+	calls int
+}
+
+func (c *endingContext) Err() error {
+	if c.calls--; c.calls < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Wherever the second pass breaks off, a file that the first one copied is whole: as it was then, or as it is now.
+func TestSecondPassThatBreaksOffLeavesWholeFiles(t *testing.T) {
+	before, after := strings.Repeat("before ", 400_000), strings.Repeat("after ", 600_000)
+	halted := 0
+	for calls := 1; ; calls++ {
+		m := newMachine(t)
+		m.write("d/f", before)
+		in := m.open()
+		require.NoError(t, in.Pass(t.Context(), m.from))
+		m.write("d/f", after)
+		err := in.Pass(&endingContext{t.Context(), calls}, m.from)
+		text := m.get("d/f")
+		require.Equal(t, []string{"f"}, m.names("/d"))
+		if err == nil {
+			require.True(t, after == text)
+			break
+		}
+		halted++
+		require.ErrorIs(t, err, context.Canceled)
+		require.True(t, before == text || after == text, "%d bytes", len(text))
+		_, err = in.Abandon()
+		require.NoError(t, err)
+	}
+	require.Greater(t, halted, 3)
+}
+
+// What a killed process left of a file that was to take another's place is removed by the next.
+func TestCopyBesideIsSweptAfterAKill(t *testing.T) {
+	for _, synced := range []string{"", "sync\n"} {
+		m := newMachine(t)
+		m.write("f", "text")
+		require.NoError(t, m.open().log.close())
+		log, err := os.OpenFile(m.log, os.O_APPEND|os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = log.WriteString("+ \"" + besidePrefix + "a\"\n+ \"" + besidePrefix + "b\"\n- \"" + besidePrefix + "b\"\n" + synced)
+		require.NoError(t, err)
+		require.NoError(t, log.Close())
+		m.put(besidePrefix+"a", "half")
+		m.put(besidePrefix+"b", "a stranger's")
+		m.all()
+		require.Equal(t, "-", m.get(besidePrefix+"a"))
+		require.Equal(t, "a stranger's", m.get(besidePrefix+"b"))
+		require.Equal(t, "text", m.get("f"))
 	}
 }
 

@@ -77,6 +77,7 @@ func readLog(path string) (*log, error) {
 		case key == "-":
 			if rel, err := strconv.Unquote(value); err == nil {
 				delete(l.begun, rel)
+				delete(l.done, rel)
 			}
 		case key == "sync":
 			for rel := range l.begun {
