@@ -120,7 +120,7 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 	b := newBothSystems(t)
 	l := b.linux()
 	for _, name := range []string{"Read me.txt", "READ ME.TXT", "read me.txt", "Dir/a", "dir/b",
-		strings.Repeat("長", 85), strings.Repeat("l", 254) + ".",
+		strings.Repeat("長", 85), strings.Repeat("l", 254) + ".", strings.Repeat("\uf03a", 80) + ".txt",
 		"CON", "nul.txt", "com1.tar.gz", "dot.", "space ", "a:b", `all*?"<>|\`, "aux./x ", "\uf03a"} {
 		writeFile(t, l.at("files", name), "of "+name)
 	}
@@ -130,12 +130,14 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 	// WinFsp makes of these what it has for : * ? and so on; the rest Pocket does.
 	shown := map[string]string{"\uf043ON": "CON", "\uf06eul.txt": "nul.txt", "\uf063om1.tar.gz": "com1.tar.gz", "dot\uf02e": "dot.",
 		"space\uf020": "space ", "a:b": "a:b", `all*?"<>|\`: `all*?"<>|\`, "\uf0fe\uf13a": "\uf03a", "Read me.txt": "Read me.txt",
-		// WinFsp lists no name of more than 255 bytes.
-		strings.Repeat("長", 85): strings.Repeat("長", 85), strings.Repeat("l", 254) + ".": strings.Repeat("l", 254) + "."}
+		strings.Repeat("長", 85): strings.Repeat("長", 85)}
 	twins := map[string]*regexp.Regexp{
 		"READ ME.TXT": regexp.MustCompile(`^READ ME \(case conflict [0-9a-f]{8}\)\.TXT$`),
 		"read me.txt": regexp.MustCompile(`^read me \(case conflict [0-9a-f]{8}\)\.txt$`),
 		"dir":         regexp.MustCompile(`^dir \(case conflict [0-9a-f]{8}\)$`),
+		// WinFsp lists no name of more than 255 bytes.
+		strings.Repeat("l", 254) + ".":        regexp.MustCompile(`^l{200,}~ \(long name [0-9a-f]{16}\)\x{f02e}$`),
+		strings.Repeat("\uf03a", 80) + ".txt": regexp.MustCompile(`^(\x{f0fe}\x{f13a}){30,}~ \(long name [0-9a-f]{16}\)\.txt$`),
 	}
 	names := volumeNames(t, v, "/")
 	for name, pattern := range twins {
@@ -181,6 +183,8 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 	must(t, volumeDelete(v, twin("read me.txt")))
 	must(t, volumeRename(v, twin("dir")+"/b", "/Dir/B", false))
 	must(t, volumeDelete(v, twin("dir")))
+	must(t, volumeRename(v, strings.ToUpper(twin(strings.Repeat("l", 254)+".")), "/short", false))
+	must(t, volumeDelete(v, twin(strings.Repeat("\uf03a", 80)+".txt")))
 	must(t, volumeDelete(v, "/\uf043on"))
 	must(t, volumeRename(v, "/\uf04eUL.TXT", "/\uf06cpt1", false))
 	must(t, volumeRename(v, "/DOT\uf02e", "/Dot", false))
@@ -196,11 +200,11 @@ func TestNamesOfLinuxOnWindows(t *testing.T) {
 
 	l = b.linux()
 	want := []string{"Dir", "Dot", "Read me.txt", "Renamed.txt", "a:b", `all*?"<>|\`, "aux.", "aux.c", "com1.tar.gz",
-		strings.Repeat("l", 254) + ".", "lpt1", "new.", "space ", strings.Repeat("長", 85), "\uf03a"}
+		"lpt1", "new.", "short", "space ", strings.Repeat("長", 85), "\uf03a"}
 	if names := directoryNames(t, l.at("files")); !slices.Equal(names, want) {
 		t.Errorf("Linux sees %q\nnot %q", names, want)
 	}
-	for name, was := range map[string]string{"Renamed.txt": "READ ME.TXT", "Read me.txt": "Read me.txt", "Dir/B": "dir/b", "Dir/a": "Dir/a", "lpt1": "nul.txt"} {
+	for name, was := range map[string]string{"Renamed.txt": "READ ME.TXT", "Read me.txt": "Read me.txt", "Dir/B": "dir/b", "Dir/a": "Dir/a", "lpt1": "nul.txt", "short": strings.Repeat("l", 254) + "."} {
 		if got := readFile(t, l.at("files", name)); got != "of "+was {
 			t.Errorf("%s holds %q", name, got)
 		}

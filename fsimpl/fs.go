@@ -29,6 +29,7 @@ import (
 
 	"github.com/hamflx/pocket/fsimpl/staging"
 	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/fsimpl/winname"
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
@@ -330,6 +331,9 @@ func (fs *FS) makeRoom() bool {
 func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroindex.Changes, error) {
 	defer local.forget()
 	options := loroindex.Options{Device: fs.opts.Device, Own: own, Now: fs.opts.Now, History: fs.putHistory, Imported: fs.arrivals.note}
+	if fs.opts.Rules == Windows {
+		options.Shows = winname.Fits
+	}
 	patient, cancel := context.WithTimeout(ctx, fs.opts.OpenWait)
 	defer cancel()
 	retrying := &bucket{store: fs.retrying(fs.opts.OpenWait), local: local}

@@ -12,7 +12,8 @@ import (
 // (Unicode simple folding), as Windows is. Entries of a directory whose names fold to one are
 // all shown: the first in Loro's sibling order keeps its name, the others are shown as
 // "name (case conflict 1a2b3c4d).ext", after their inode number, the same on every machine that
-// has the same document. Nothing is written for that. A name is found in any spelling.
+// has the same document. Nothing is written for that. A name is found in any spelling. What the system
+// cannot show (Options.Shows) is shown as the beginning of the name with " (long name 1a2b3c4d5e6f7081)".
 //
 // Its methods may be called as those of Index.
 type Folded struct{ x *Index }
@@ -245,15 +246,18 @@ func (x *Index) twins(d Node, name string) []Node {
 // foldName returns what a linked node is shown as.
 func (x *Index) foldName(n Node) string {
 	d, name := x.at(n).parent, x.nameOf(n)
-	if _, more := x.foldFirst(d, name); !more {
-		return name
+	twins := []Node{n}
+	if _, more := x.foldFirst(d, name); more {
+		twins = x.twins(d, name)
 	}
-	twins := x.twins(d, name)
-	if twins[0] == n {
+	if twins[0] == n && x.shows(name) {
 		return name
 	}
 	for nth := 1; ; nth++ {
 		shown := caseConflictName(name, x.ino(n), nth)
+		if twins[0] == n || !x.shows(shown) {
+			shown = shortName(name, x.ino(n), nth, x.shows)
+		}
 		taken, _ := x.foldFirst(d, shown)
 		free := taken == NoNode
 		for _, other := range twins[1:] {

@@ -129,6 +129,53 @@ func TestLongNamesThatFoldToOne(t *testing.T) {
 	require.Len(t, shownIn(t, x, Root), 7)
 }
 
+// What a system cannot show has the beginning of its name and its inode number, and is found by that.
+func TestNamesThatCannotBeShown(t *testing.T) {
+	x, err := New(Options{Device: "anna", Shows: func(name string) bool {
+		return len(name)+strings.Count(name, "!") <= MaxName
+	}})
+	require.NoError(t, err)
+	names := []string{strings.Repeat("!", 200) + ".txt", strings.Repeat("!", 199) + "?.txt", strings.Repeat("!", 200) + ".TXT",
+		strings.Repeat("x", 250) + "!!!!", strings.Repeat("!", 90), strings.Repeat("ö", 100) + strings.Repeat("!", 55),
+		"a (case conflict 12345678)" + strings.Repeat("!", 220)}
+	for _, name := range names {
+		mk(t, x, name)
+	}
+	first, err := x.Folded().Lookup(Root, names[0])
+	require.NoError(t, err)
+	mk(t, x, shortName(names[0], first.Ino, 1, x.shows)) // somebody's file has the very name
+	shown := shownIn(t, x, Root)
+	require.Len(t, shown, len(names)+1)
+	for _, as := range shown {
+		require.True(t, x.shows(as), as)
+		for _, spelled := range []string{as, strings.ToUpper(as)} {
+			e, err := x.Folded().Lookup(Root, spelled)
+			require.NoError(t, err, spelled)
+			path, err := x.Folded().Path(e.Node)
+			require.NoError(t, err)
+			require.Equal(t, as, path)
+		}
+	}
+	require.Contains(t, shown, strings.Repeat("!", 90))
+	as := shownAs(t, x, names[3])
+	do(t, x, func(tx *Tx) error {
+		e, err := tx.FoldLookup(Root, as)
+		require.NoError(t, err)
+		require.Equal(t, names[3], e.Name)
+		return tx.Remove(e.Node)
+	})
+}
+
+// shownAs returns what an entry of the root is shown as.
+func shownAs(t *testing.T, x *Index, name string) string {
+	t.Helper()
+	e, err := x.Lookup(Root, name)
+	require.NoError(t, err)
+	path, err := x.Folded().Path(e.Node)
+	require.NoError(t, err)
+	return path
+}
+
 func FuzzParseCaseConflict(f *testing.F) {
 	f.Add("a.b", uint64(1))
 	f.Add(strings.Repeat("ö", 120), uint64(1)<<60)

@@ -30,6 +30,9 @@ type Options struct {
 	// Imported, if not nil, is told what every import changes before anybody can see it. The index is
 	// locked meanwhile.
 	Imported func([]Change)
+	// Shows reports whether the system can show a name; it can show short ones of letters,
+	// digits, spaces, "~" and parentheses. Folded shows others by another name. nil: it can show all.
+	Shows func(name string) bool
 }
 
 // Index is the file tree of one mount. All methods may be called concurrently;
@@ -49,6 +52,7 @@ type Index struct {
 
 	device string
 	own    map[loro.PeerID]bool // of earlier sessions, or nil; not changed
+	shows  func(string) bool    // Options.Shows; not changed
 	now    func() time.Time
 	next   int32    // counter of this session's next operation
 	schema bool     // the document has its schema; else the first change writes it
@@ -91,7 +95,10 @@ func Open(o Options, blobs ...[]byte) (*Index, error) {
 
 // newIndex makes an index whose document is empty and whose view is not there.
 func newIndex(o Options) *Index {
-	x := &Index{device: o.Device, now: o.Now, imported: o.Imported}
+	x := &Index{device: o.Device, now: o.Now, imported: o.Imported, shows: o.Shows}
+	if x.shows == nil {
+		x.shows = func(string) bool { return true }
+	}
 	if x.now == nil {
 		x.now = time.Now
 	}

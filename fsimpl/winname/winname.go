@@ -16,9 +16,8 @@
 //   - a character of the private use area that would be taken for one of these, or for
 //     one of WinFsp's: U+F03A is shown as U+F0FE U+F13A.
 //
-// A name that would be longer than 255 bytes of UTF-8 then stays as it is, since WinFsp's FUSE
-// layer leaves such names out of listings (its fuse_intf.c, AddDirInfo): programs that take paths
-// verbatim can open it. Only of names with characters that have to be quoted this is not so.
+// A name can be longer than 255 bytes of UTF-8 then, and WinFsp's FUSE layer leaves such names out of
+// listings (its fuse_intf.c, AddDirInfo): [Fits] says so, and loroindex.Folded has another name for it.
 //
 // Letter case is not this package's: see loroindex.Folded.
 package winname
@@ -41,14 +40,16 @@ func Invalid(c rune) bool {
 	return c > 0 && c < ' ' || c < utf8.RuneSelf && strings.ContainsRune(`"*:<>?\|`, c)
 }
 
+// Fits reports whether what a stored name is shown as is short enough for a listing.
+func Fits(name string) bool { return len(name) <= most/2 || len(Show(name)) <= most }
+
 // Show returns what a stored name is shown as, before WinFsp replaces what is Invalid.
 // What Windows can show stays as it is.
 func Show(name string) string {
 	last, size := utf8.DecodeLastRuneInString(name)
 	strips := last == '.' || last == ' '
 	device := reserved(name)
-	plain := !strings.Contains(name, "\xef")
-	if plain && !strips && !device {
+	if !strips && !device && !strings.Contains(name, "\xef") {
 		return name
 	}
 	var b strings.Builder
@@ -66,9 +67,6 @@ func Show(name string) string {
 		default:
 			b.WriteRune(r)
 		}
-	}
-	if plain && b.Len() > most {
-		return name
 	}
 	return b.String()
 }
