@@ -638,13 +638,13 @@ func wineLogon(i *installing) {
 	}
 }
 
-// Nobody is there at the logon: what cannot be mounted then is mounted as soon as it can.
+// Nobody is there at the logon: what cannot be mounted then is mounted as soon as it can. It does not run beside
+// others: Wine forgets their directories for a moment.
 func TestLogonOnWindows(t *testing.T) {
 	needMounts(t)
 	if !onWindows {
 		t.Skip("TestServiceIsReadyThoughNothingIsMounted is Linux'")
 	}
-	t.Parallel()
 	i := newInstalling(t)
 	i.configure(mountTable("files", "memory"))
 	writeFile(t, i.home("files"), "in the way")

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -110,14 +109,9 @@ func (h *relayHost) signal(pid int, s syscall.Signal) error {
 }
 
 // sender reports what a program writes.
-type sender struct {
-	send func(report) error
-	make func(text []byte) report
-}
+type sender func(text []byte) error
 
-func (s sender) Write(text []byte) (int, error) {
-	return len(text), s.send(s.make(bytes.Clone(text)))
-}
+func (s sender) Write(text []byte) (int, error) { return len(text), s(text) }
 
 // envOfWine is what each Wine has of its own.
 var envOfWine = []string{"", "PATH", "SYSTEMROOT", "SYSTEMDRIVE", "PROGRAMFILES", "PROGRAMFILES(X86)", "COMSPEC", "TEMP", "TMP"}
@@ -142,8 +136,8 @@ func (h *relayHost) run(r relay, o order) {
 	if o.Hidden {
 		detach(cmd)
 	} else {
-		cmd.Stdout = sender{send, func(text []byte) report { return report{Stdout: text} }}
-		cmd.Stderr = sender{send, func(text []byte) report { return report{Stderr: text} }}
+		cmd.Stdout = sender(func(text []byte) error { return send(report{Stdout: text}) })
+		cmd.Stderr = sender(func(text []byte) error { return send(report{Stderr: text}) })
 		cmd.WaitDelay = time.Second // what it has started has its outputs too
 		group(cmd)
 		in, err = cmd.StdinPipe()

@@ -268,7 +268,7 @@ func shownMode(mode os.FileMode) os.FileMode { return mode }
 // owner returns the owner of a file in words: not looked at here.
 func owner(os.FileInfo) string { return "" }
 
-// mountsBelow returns what is mounted in a directory: junctions that WinFsp made. A mount
+// mountsBelow returns what is mounted in a directory, a home or what a home is in: junctions that WinFsp made. A mount
 // ends with its process.
 func mountsBelow(dir string) (points []string) {
 	if underWine {
@@ -278,13 +278,15 @@ func mountsBelow(dir string) (points []string) {
 		}
 		return got.Paths
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, "home"))
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		if e.Type()&(os.ModeIrregular|os.ModeSymlink) != 0 {
-			points = append(points, filepath.Join(dir, "home", e.Name()))
+	for _, dir := range []string{dir, filepath.Join(dir, "home")} { // of a machine, too
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // there is none
+		}
+		for _, e := range entries {
+			if e.Type()&(os.ModeIrregular|os.ModeSymlink) != 0 {
+				points = append(points, filepath.Join(dir, e.Name()))
+			}
 		}
 	}
 	return points

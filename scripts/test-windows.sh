@@ -2,7 +2,7 @@
 # Builds and vets everything for Windows, and runs the tests of what has code of its own
 # there under Wine, and the programs themselves with a stand-in for WinFsp (e2e/standin).
 #
-#     scripts/test-windows.sh                 what CI runs, two to three minutes
+#     scripts/test-windows.sh                 what CI runs, three to four minutes
 #     scripts/test-windows.sh --all           the long ones as well
 #     scripts/test-windows.sh ./internal/...  these packages alone
 set -euo pipefail

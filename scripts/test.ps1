@@ -33,7 +33,8 @@ if ($LASTEXITCODE -ne 0 -or $packages.Count -eq 0) { exit 1 }
 Run { go test $packages }
 
 Step 'e2e: the built binaries and real mounts'
-Run { go test -count=1 ./e2e/... }
+# Installing is for one test after the other: there is one registry.
+Run { go test -count=1 -timeout 30m ./e2e/... }
 
 Step 'all passed'
 exit 0
