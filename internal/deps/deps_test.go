@@ -113,7 +113,7 @@ func TestEveryRuleIsEnforced(t *testing.T) {
 		{"internal/journal/b.go", code("C"), "internal/journal/b.go:2: imports C,", "a C compiler"},
 		{"fsimpl/b.go", code("example.com/left-pad"), "fsimpl/b.go:2: imports example.com/left-pad, which no rule allows", "table modules"},
 		{"internal/config/b_windows.go", "package x\n\nimport w \"golang.org/x/sys/windows\"\n\nvar f = w.CryptUnprotectData\n",
-			"internal/config/b_windows.go:5: uses CryptUnprotectData, which only internal/creds and e2e may", "one place"},
+			"internal/config/b_windows.go:5: uses CryptUnprotectData, which only internal/creds may", "one place"},
 		{"internal/config/b_windows.go", "package x\n\nimport . \"golang.org/x/sys/windows\"\n", "internal/config/b_windows.go:3: imports golang.org/x/sys/windows with a dot", "hides"},
 		{"fsimpl/b.go", "package x\n\n// see /wo" + "rk/notes\n", "fsimpl/b.go:3: holds ", "machine it was written on"},
 		{"docs/b.md", "one\ntwo (sha" + "red/DESIGN.md)\n", "docs/b.md:2: holds ", "outside of the project"},
