@@ -134,6 +134,10 @@ type Cache struct {
 // occurrence counts as one Pin, from when the chunk is put if the cache does not have it; ask
 // Has. It is a parameter so that nothing can be evicted before it is known. SyncDirty makes durable what an earlier process left.
 func Open(dir string, capBytes int64, pinned []objectid.ID) (*Cache, error) {
+	if capBytes > 0 && capBytes < 4*packSmallest {
+		// There is no room for emptying a pack.
+		return openCache(dir, capBytes, pinned, -1)
+	}
 	return openCache(dir, capBytes, pinned, packMost)
 }
 

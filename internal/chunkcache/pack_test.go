@@ -186,6 +186,22 @@ func TestDamageInAPackCostsOnlyWhatItHits(t *testing.T) {
 	}
 }
 
+// A cache that is too small for emptying a pack has none.
+func TestSmallCachesStayBelowTheCap(t *testing.T) {
+	const limit = 2 * packSmallest
+	c, err := Open(t.TempDir(), limit, nil)
+	require.NoError(t, err)
+	defer c.Close()
+	for n := range 600 {
+		id, body := chunk(n, 10_000)
+		require.NoError(t, c.Put(id, body, n%50 == 0))
+		require.LessOrEqual(t, c.Stats().Bytes, int64(limit))
+	}
+	paths, _ := packFiles(t, c)
+	require.Empty(t, paths)
+	require.Greater(t, c.Stats().Bytes, int64(limit-20_000))
+}
+
 func TestPacksStayBelowTheCap(t *testing.T) {
 	const limit = 8 * packSmallest
 	c := openPacked(t, t.TempDir(), limit)

@@ -113,13 +113,13 @@ func (c *Cache) add(id objectid.ID, size int64, pin bool, record []byte, place f
 		c.mu.Unlock()
 		return fmt.Errorf("%w: %d of %d bytes, no room for %d more", ErrFull, pinned, c.cap, size)
 	}
-	if most := max(c.cap, c.limit()+c.packSize); c.cap > 0 && !pin && c.bytes+cost > most {
+	if c.cap > 0 && !pin && c.bytes+cost > c.cap {
 		// What can be fetched again is not worth a cache above its cap: where others are
 		// being written and cannot be evicted yet, it is not kept.
 		c.mu.Unlock()
 		c.evict(cost)
 		c.mu.Lock()
-		if c.bytes+cost > most {
+		if c.bytes+cost > c.cap {
 			c.mu.Unlock()
 			return fmt.Errorf("%w: others are being written, no room for %d more bytes", ErrFull, size)
 		}
