@@ -152,7 +152,9 @@ func (h *relayHost) run(r relay, o order) {
 	h.mu.Lock()
 	h.programs[o.PID] = cmd
 	h.mu.Unlock()
+	left := make(chan struct{}) // by the one who stands for it
 	go func() {
+		defer close(left)
 		for {
 			var more order
 			if r.Decode(&more) != nil {
@@ -169,6 +171,7 @@ func (h *relayHost) run(r relay, o order) {
 	}()
 	cmd.Wait()
 	send(report{Done: true, Code: cmd.ProcessState.ExitCode()})
+	<-left // a connection that is closed with input unread takes reports with it
 }
 
 // windowsTests are those that TestTheTestsOfWindows runs unless POCKET_E2E_WINDOWS says otherwise: what Windows does in a
