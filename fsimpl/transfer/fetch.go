@@ -34,8 +34,8 @@ const (
 	// aheadMost bounds the objects that are fetched ahead of readers: fewer than the
 	// requests that a store makes at once, some of which are for readers.
 	aheadMost = 48
-	// heldMost bounds the bytes of objects that the cache does not take in. Without
-	// them every read of 128 KiB would fetch its chunk anew.
+	// heldMost bounds the bytes of objects that the cache does not take in, but for the last one, which
+	// may be of objectMost. Without them every read of 128 KiB would fetch its chunk anew.
 	heldMost = 16 << 20
 	// verifyAbove is the size from which on comparing an object of the cache with its name
 	// takes so long that it is done before a sequential reader is there.
@@ -394,7 +394,8 @@ func (f *Fetcher) hold(id objectid.ID, body *pagebuf.Buffer) {
 	f.held = append(f.held, heldObject{id, body.Hold()})
 	sum := int64(0)
 	for i := len(f.held) - 1; i >= 0; i-- {
-		if sum += f.held[i].body.Held(); sum > heldMost {
+		last := i == len(f.held)-1 && body.Len() <= objectMost
+		if sum += f.held[i].body.Held(); sum > heldMost && !last {
 			for _, h := range f.held[:i+1] {
 				h.body.Release()
 			}

@@ -143,6 +143,24 @@ func TestObjectThatTheCacheHasNoRoomForIsNotFetchedForEveryRead(t *testing.T) {
 	require.Len(t, store.asked, 1+20+1)
 }
 
+// With the largest chunk_size, and a cache that is full of what is not uploaded, every read fetched a chunk anew.
+func TestLargeObjectThatTheCacheHasNoRoomForIsHeldUntilTheNext(t *testing.T) {
+	store := newGatedStore()
+	f, cache := newFetcher(t, store, time.Minute)
+	f.cache = fullCache{cache}
+	for n, size := range []int64{heldMost + 1, objectMost, 7} {
+		id := store.object(t, string(append(make([]byte, size-1), byte(n+1))))
+		require.ErrorIs(t, f.Keep(t.Context(), id, size), chunkcache.ErrFull)
+		for off := int64(0); off < size; off += size/4 + 1 {
+			require.NoError(t, f.ReadAt(t.Context(), id, size, make([]byte, 1), off))
+		}
+		require.Len(t, store.asked, n+1)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Len(t, f.held, 1, "a large one gives way to the next, whatever that is")
+}
+
 // readCache notes what is read of it.
 type readCache struct {
 	*chunkcache.Cache
