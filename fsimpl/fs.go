@@ -265,15 +265,12 @@ func (fs *FS) openCache(uploads []journal.Upload) (err error) {
 func (fs *FS) openJournal(path string) (err error) {
 	fs.reserve = &diskReserve{File: reserve.New(fs.opts.State.Reserve(), fs.opts.Reserve), log: fs.log}
 	options := journal.Options{
-		Now: fs.opts.Now,
-		BeforeSync: func() error {
-			<-fs.cached // what a damaged journal held comes before
-			return fs.cache.SyncDirty()
-		},
-		MakeRoom:  fs.makeRoom,
-		Reserve:   fs.reserve,
-		SyncDelay: fs.opts.SyncDelay,
-		Used:      holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
+		Now:        fs.opts.Now,
+		BeforeSync: fs.syncChunks,
+		MakeRoom:   fs.makeRoom,
+		Reserve:    fs.reserve,
+		SyncDelay:  fs.opts.SyncDelay,
+		Used:       holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
 	}
 	var damage error
 	if journal.Unsalvaged(path) {
@@ -301,6 +298,24 @@ func (fs *FS) openJournal(path string) (err error) {
 	}
 	fs.tell(fmt.Sprintf("%v; it is kept as %s, and of what was not uploaded yet when it broke, %d changes could be read", damage, aside, saved))
 	return nil
+}
+
+// errNoCache is the error of a sync of the journal in a start that ended before the cache was open.
+var errNoCache = errors.New("the chunk cache was not opened")
+
+// syncChunks syncs the chunks that the journal's entries name. What a damaged journal held comes before the
+// cache is open: that waits.
+func (fs *FS) syncChunks() error {
+	select {
+	case <-fs.cached:
+	case <-fs.ctx.Done():
+		select {
+		case <-fs.cached:
+		default:
+			return errNoCache
+		}
+	}
+	return fs.cache.SyncDirty()
 }
 
 // holdsFiles reports whether there is anything in a directory.
@@ -488,8 +503,11 @@ func (fs *FS) closeParts() error {
 		fs.outage.Close()
 	}
 	var errs []error
-	if fs.journal != nil && fs.cache != nil {
-		errs = append(errs, fs.journal.Close())
+	if fs.journal != nil {
+		// Without the cache nothing was changed that the next start would not find or do again.
+		if err := fs.journal.Close(); !errors.Is(err, errNoCache) {
+			errs = append(errs, err)
+		}
 	}
 	if fs.cache != nil {
 		errs = append(errs, fs.cache.Close())
