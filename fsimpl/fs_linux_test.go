@@ -1,6 +1,7 @@
 package fsimpl_test
 
 import (
+	"bytes"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,7 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/statedir"
+	"github.com/hamflx/pocket/objstore"
 )
 
 // A mount that cannot be opened is tried again: nothing of the attempt stays open.
@@ -36,4 +39,38 @@ func TestMountThatCannotBeOpenedLeavesNothingOpen(t *testing.T) {
 	require.NoError(t, os.Rename(cache+"-away", cache))
 	m.start()
 	require.Equal(t, "content", string(m.get("/f")))
+}
+
+// An earlier content that cannot be read just now, in place of one that is lost, is still there: it was taken for gone.
+func TestEarlierContentThatCannotBeReadJustNowIsFound(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+	m.startForTest()
+	m.store.setFail(failing(objstore.OpPut, ""))
+	first, second := bytes.Repeat([]byte("1"), 300_000), bytes.Repeat([]byte("2"), 400_000)
+	file := func(body []byte) string {
+		files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", objectid.Of(body).String()))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		return files[0]
+	}
+	m.put("f", first)
+	m.put("f", second)
+	require.NoError(t, m.Persist())
+	require.NoError(t, os.WriteFile(file(second), second[1:], 0o600))
+	there := file(first)
+	require.NoError(t, os.Rename(there, there+"-away"))
+	require.NoError(t, os.Mkdir(there, 0o700)) // reading it is an error, and not that it does not exist
+	m.store.setFail(nil)
+	n, err := m.Resolve("/f")
+	require.NoError(t, err)
+	eventually(t, "the earlier content", func() bool {
+		a, err := m.Stat(n)
+		return err == nil && a.Size == int64(len(first))
+	})
+	require.NoError(t, os.Remove(there))
+	require.NoError(t, os.Rename(there+"-away", there))
+	m.drain()
+	require.True(t, bytes.Equal(first, m.get("/f")))
+	_, err = m.store.Store.Get(t.Context(), objectid.Of(first).Key(), 1<<20)
+	require.NoError(t, err)
 }

@@ -59,6 +59,23 @@ func isGone(err error) bool {
 	return errors.Is(err, chunkcache.ErrNotExist) || errors.Is(err, chunkcache.ErrUnreadable)
 }
 
+// pinHere pins a chunk of this machine, if it is what its name says or cannot be read just now, and returns
+// its size. isGone tells from the error whether it is not here.
+func (fs *FS) pinHere(id objectid.ID) (size int64, err error) {
+	if err := fs.cache.Pin(id); err != nil {
+		return 0, err
+	}
+	body, err := fs.cache.Get(id)
+	if err == nil {
+		return int64(len(body)), nil
+	}
+	if size, there := fs.cache.Size(id); there && !isGone(err) {
+		return size, nil
+	}
+	fs.cache.Unpin(id)
+	return 0, err
+}
+
 // inStore reports whether the store has an object. What it reads is kept in the cache: it may
 // be a manifest, by which others are judged.
 func (fs *FS) inStore(ctx context.Context, id objectid.ID) (bool, error) {
@@ -138,9 +155,9 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 		if !unknown {
 			continue
 		}
-		body, err := fs.cache.Get(id)
-		if err == nil && fs.cache.Pin(id) == nil {
-			unlisted = append(unlisted, journal.Upload{Object: id, Size: int64(len(body))})
+		size, err := fs.pinHere(id)
+		if err == nil {
+			unlisted = append(unlisted, journal.Upload{Object: id, Size: size})
 		} else if there, failed := fs.inStore(ctx, id); failed == nil && !there && isGone(err) {
 			lost[id] = true
 		}
@@ -394,11 +411,9 @@ func (fs *FS) available(ctx context.Context, c loroindex.Content, ino uint64, lo
 	for _, id := range fs.objectsOf(ctx, c) {
 		if lost[id] {
 			ok = false
-		} else if body, err := fs.cache.Get(id); err == nil {
-			ok = fs.cache.Pin(id) == nil
-			if ok {
-				uploads = append(uploads, journal.Upload{Object: id, Size: int64(len(body)), Node: ino})
-			}
+		} else if size, err := fs.pinHere(id); err == nil {
+			ok = true
+			uploads = append(uploads, journal.Upload{Object: id, Size: size, Node: ino})
 		} else {
 			ok, _ = fs.inStore(ctx, id)
 		}

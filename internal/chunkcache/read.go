@@ -73,11 +73,10 @@ func (c *Cache) keep(id objectid.ID, body *pagebuf.Buffer, once bool) {
 	}
 }
 
-// Get returns the whole chunk, compared with its name even if it was before:
-// what is uploaded comes from here. The bytes are shared: they must not be
-// changed. ErrNotExist when the cache does not have it. A damaged chunk is
-// removed, or, when it is pinned, set aside below damaged/ in the cache
-// directory, and answered with ErrNotExist.
+// Get returns the whole chunk, compared with its name even if it was before, unless
+// memory has it. The bytes are shared: they must not be changed. ErrNotExist when
+// the cache does not have it. A damaged chunk is removed, or, when it is pinned, set
+// aside below damaged/ in the cache directory, and answered with ErrNotExist.
 func (c *Cache) Get(id objectid.ID) ([]byte, error) {
 	body, _, size, err := c.look(id, 0)
 	if err != nil {
@@ -218,7 +217,10 @@ func (c *Cache) readPart(id objectid.ID, p []byte, off, size int64) (int, error)
 	case err == io.EOF:
 		return n, err
 	case err != nil:
-		return n, c.failedPart(id, err)
+		c.mu.Lock()
+		c.files.drop(id) // it may be the open file that is of no use any more
+		closed = c.unlock()
+		return n, c.failedPart(id, errors.Join(err, closed))
 	}
 	return n, closed
 }
