@@ -9,6 +9,7 @@ import (
 	"github.com/hamflx/pocket/fsimpl/manifest"
 	"github.com/hamflx/pocket/fsimpl/staging"
 	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/oserror"
@@ -25,13 +26,22 @@ const (
 	// wholeWait is how long a commit waits for the store to give what would make the
 	// file one object again, or fold it. It is no reason to refuse what was written.
 	wholeWait = 5 * time.Second
+	// wholeTries is how often it is fetched and then not there all the same: it was evicted, another
+	// writer came in between, or it cannot be read.
+	wholeTries = 3
 )
 
 // missing is the error of a commit that needs bytes of the file's earlier content
 // which are not on this machine.
-type missing struct{ objects []manifest.Extent }
+type missing struct {
+	objects []manifest.Extent
+	err     error // why one of them that is here cannot be read: fetching it would not change that
+}
 
 func (m *missing) Error() string {
+	if m.err != nil {
+		return m.err.Error()
+	}
 	return fmt.Sprintf("%d objects are not on this machine", len(m.objects))
 }
 
@@ -56,7 +66,7 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
 	apart := false
-	for {
+	for tries := 1; ; tries++ {
 		if !ino.isChanged() || fs.isRemoved(ino.node) {
 			return nil
 		}
@@ -84,7 +94,14 @@ func (fs *FS) commit(ctx context.Context, ino *inode) error {
 		}
 		// The lock is not held while the network is asked; another writer may
 		// come in between, and then this is tried again.
-		if err := fs.bring(ctx, m); err != nil {
+		err = m.err
+		if err == nil && tries > wholeTries {
+			err = m
+		}
+		if err == nil {
+			err = fs.bring(ctx, m)
+		}
+		if err != nil {
 			// What was there stays where it is, and the file consists of it and of
 			// what was written, until a later commit makes it whole.
 			fs.log.Debug("a file stays in parts", "node", ino.node, "error", err)
@@ -354,6 +371,10 @@ func (i *inode) readLocal(p []byte, off int64) error {
 		}
 		if _, err := i.fs.cache.ReadAt(part.extent.Object, p[part.at:part.at+part.extent.Length], part.extent.Offset); err != nil {
 			m.objects = append(m.objects, part.extent)
+			if !errors.Is(err, chunkcache.ErrNotExist) {
+				i.fs.log.Warn("a chunk that is on this machine cannot be read", "object", part.extent.Object, "error", err)
+				m.err = err
+			}
 		}
 	}
 	if len(m.objects) > 0 {

@@ -74,3 +74,35 @@ func TestEarlierContentThatCannotBeReadJustNowIsFound(t *testing.T) {
 	_, err = m.store.Store.Get(t.Context(), objectid.Of(first).Key(), 1<<20)
 	require.NoError(t, err)
 }
+
+// What is written in the middle of a file whose chunk this machine cannot read just now is committed: the rest stays
+// in the object that the store has.
+func TestWriteToAFileWhoseChunkCannotBeReadIsCommitted(t *testing.T) {
+	m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+	m.startForTest()
+	body := bytes.Repeat([]byte("1"), 300_000)
+	m.put("f", body)
+	m.restart()
+	eventually(t, "what is in the cache", func() bool { return m.Status().Cache.Chunks > 0 })
+	files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", objectid.Of(body).String()))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.NoError(t, os.Rename(files[0], files[0]+"-away"))
+	require.NoError(t, os.Mkdir(files[0], 0o700)) // reading it is an error, and not that it does not exist
+	n, err := m.Resolve("/f")
+	require.NoError(t, err)
+	for _, pinned := range []bool{false, true} { // while the file is open its chunks are
+		f, err := m.Open(n, readWrite)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte("in the middle"), 1000)
+		require.NoError(t, err)
+		if pinned {
+			require.NoError(t, f.Flush())
+		}
+		require.NoError(t, f.Release())
+	}
+	m.drain()
+	copy(body[1000:], "in the middle")
+	other := newMachine(t, m.store, 1<<20)
+	require.True(t, bytes.Equal(body, other.get("/f")))
+}
