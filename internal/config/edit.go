@@ -40,11 +40,11 @@ type NewMount struct {
 // Change brings a storage in a bucket into a configuration file and returns the lines of
 // warning that [Load] will have about it. file is as [Locate] gives it and need not exist yet.
 //
-// Everything else in the file stays as it is, byte for byte: comments, order, and what
-// Change does not know. The file is replaced whole, by a rename that survives a power loss;
+// Everything else in the file stays as it is, byte for byte: comments, order, and keys that
+// nobody knows, which are warned of. The file is replaced whole, by a rename that survives a power loss;
 // one behind a symbolic link is replaced where it is. A new one is for its owner only.
 //
-// Nothing is written when the file has mistakes, when it would have some afterwards, or when it
+// Nothing is written when the file has other mistakes, when it would have some afterwards, or when it
 // is written in a way that Change cannot follow; the error then says what to write by hand.
 func Change(file string, c S3Change, env Env) (warnings []string, err error) {
 	draft, err := c.draft(file, env)

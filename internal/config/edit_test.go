@@ -73,10 +73,10 @@ func TestChangeWritesNothingWhenThereIsAMistake(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.toml")
 	env := Env{GOOS: runtime.GOOS, Dir: dir, LookupEnv: vars{}.lookup}
-	bad := "[storages.default]\nbackend = \"s3\"\nbukket = \"b\"\n"
+	bad := "[storages.default.s3]\nbucket = \"b\"\nmode = \"synk\"\n"
 	require.NoError(t, os.WriteFile(file, []byte(bad), 0o640))
 	_, err := Change(file, changes["bucket"], env)
-	require.ErrorContains(t, err, "config.toml:3: storages.default.bukket")
+	require.ErrorContains(t, err, "config.toml:3: storages.default.s3.mode")
 	body, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, bad, string(body))
@@ -87,6 +87,25 @@ func TestChangeWritesNothingWhenThereIsAMistake(t *testing.T) {
 	_, err = Change(file, wrong, env)
 	require.ErrorContains(t, err, `"s3.example.com" has no scheme`)
 	require.NoFileExists(t, file)
+}
+
+func TestChangeKeepsWhatNobodyKnows(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	env := Env{GOOS: runtime.GOOS, Dir: dir, LookupEnv: vars{"HOME": dir, "USERPROFILE": dir}.lookup}
+	before := "later = { a = 1 } # of another version\n\n[[mounts]]\nname = \"a\"\nmount_path = \"~/a\"\nstorage = \"default\"\ncolour = \"red\"\n\n[storages.default]\nbackend = \"s3\"\n\n[storages.default.s3]\nbucket = \"old\"\nturbo = true\n"
+	require.NoError(t, os.WriteFile(file, []byte(before), 0o600))
+	warnings, err := Change(file, changes["bucket"], env)
+	require.NoError(t, err)
+	require.Len(t, warnings, 3)
+	require.Contains(t, warnings[0], "config.toml:1: later: unknown key, which stays")
+	require.Contains(t, warnings[1], "config.toml:7: mounts.colour: ")
+	require.Contains(t, warnings[2], "turbo: ")
+	body, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, strings.Replace(before, `"old"`, `"b"`, 1)+"credentials = \"default\"\n", string(body))
+	_, err = Load(file, env)
+	require.ErrorContains(t, err, "unknown key")
 }
 
 func TestChangeMakesAFileForItsOwner(t *testing.T) {

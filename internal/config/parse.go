@@ -21,9 +21,10 @@ func parse(file string, text []byte, perm fs.FileMode, env Env) (*Config, error)
 	return (&checker{file: file, env: env, paths: env.paths()}).check(text, perm)
 }
 
-// parseStorages is parse for a configuration that need not have mounts.
+// parseStorages is parse for a configuration that is being changed: it need not have mounts, and of unknown
+// keys it warns.
 func parseStorages(file string, text []byte, perm fs.FileMode, env Env) (*Config, error) {
-	return (&checker{file: file, env: env, paths: env.paths(), mountless: true}).check(text, perm)
+	return (&checker{file: file, env: env, paths: env.paths(), editing: true}).check(text, perm)
 }
 
 // check is parse with the checker's own rules.

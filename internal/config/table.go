@@ -41,7 +41,7 @@ type checker struct {
 	mistakes []mistake
 	warnings []mistake
 
-	mountless bool // there need not be any mount yet
+	editing bool // there need not be any mount yet, and unknown keys stay
 }
 
 func (c *checker) wrong(line int, key, format string, args ...any) {
@@ -128,6 +128,10 @@ func (t *table) only(known []string, elsewhere map[string]string) {
 				t.meant = make(map[string]bool)
 			}
 			t.meant[near] = true
+		}
+		if t.c.editing {
+			t.warn(key, "unknown key, which stays, and which pocket refuses: %s", alternatives(key, known))
+			continue
 		}
 		t.wrong(key, "unknown key: %s", alternatives(key, known))
 	}
