@@ -255,6 +255,9 @@ func TestChunkThatIsDamagedBeforeItsUploadIsNotUploaded(t *testing.T) {
 	_, err = m.store.Store.Get(t.Context(), id.Key(), 1<<20)
 	require.ErrorIs(t, err, objstore.ErrNotExist)
 	require.Equal(t, "first", string(m.get("/f")))
+	told := m.Status().Notices
+	require.Len(t, told, 1)
+	require.Contains(t, told[0].Text, "damaged on this machine")
 	kept, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(files[0])), "damaged", id.String()))
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(damaged, kept))

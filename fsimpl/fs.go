@@ -23,6 +23,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,8 +122,8 @@ type FS struct {
 	fetch    *transfer.Fetcher
 	queue    *transfer.Queue
 	siblings siblings
-	opened   int64 // microseconds since 1970
-	notices  []string
+	opened   int64      // microseconds since 1970
+	notices  []string   // see Notices; guarded by noticesMu once the queue runs
 	history  []*os.File // what the index reads its history from; not changed after Open
 	atimes   accessTimes
 	ctimes   changeTimes
@@ -143,6 +144,8 @@ type FS struct {
 	arrivals arrivals
 	told     atomic.Pointer[func([]Merged)]
 	left     leftFiles
+
+	noticesMu sync.Mutex
 
 	folding chan struct{} // holds one token while a snapshot of the index is written
 	snapMu  sync.Mutex
@@ -327,6 +330,8 @@ func holdsFiles(dir string) bool {
 // tell keeps a line for the user, and the log has it too.
 func (fs *FS) tell(line string) {
 	fs.log.Error(line)
+	fs.noticesMu.Lock()
+	defer fs.noticesMu.Unlock()
 	fs.notices = append(fs.notices, line)
 }
 
@@ -421,8 +426,12 @@ func (fs *FS) retrying(patience time.Duration) objstore.Store {
 	return objstore.WithRetry(fs.opts.Store, objstore.RetryPolicy{Budget: patience})
 }
 
-// Notices returns lines for the user about how the mount was opened.
-func (fs *FS) Notices() []string { return fs.notices }
+// Notices returns lines for the user: about how the mount was opened, and what it could not keep since.
+func (fs *FS) Notices() []string {
+	fs.noticesMu.Lock()
+	defer fs.noticesMu.Unlock()
+	return slices.Clone(fs.notices)
+}
 
 // Progress returns what is pending and how the store does.
 func (fs *FS) Progress() transfer.Progress { return fs.queue.Progress() }

@@ -163,7 +163,7 @@ func (fs *FS) Status() Status {
 		}
 	}
 	fs.mu.RUnlock()
-	for _, text := range fs.notices {
+	for _, text := range fs.Notices() {
 		s.Notices = append(s.Notices, Notice{Time: time.UnixMicro(fs.opened), Text: text})
 	}
 	fs.marks.mu.Lock()
