@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -229,4 +230,56 @@ func TestWhatWasSyncedSurvivesAnyEndOfTheLog(t *testing.T) {
 		require.NoError(t, found.Close())
 	}
 	require.Greater(t, most, 40)
+}
+
+// A byte that changed in the log cost everything that came after it, although nearly all of that was there.
+func TestDamageInTheLogCostsLittle(t *testing.T) {
+	path := newPath(t)
+	j := open(t, path, Options{SyncDelay: time.Hour})
+	require.NoError(t, j.Judge(ctx, 0, nil)) // from then on syncs say how far they reach
+	const count = 60
+	for n := range count {
+		require.NoError(t, j.Enqueue(entry(1, n, Upload{Object: objectOf(n), Size: 1})).Wait())
+		require.NoError(t, j.Sync(ctx))
+	}
+	log, err := os.ReadFile(path + "-wal")
+	require.NoError(t, err)
+	frames := (len(log) - walHeader) / (frameHeader + pageSize)
+	require.Greater(t, frames, count)
+	dir := t.TempDir()
+	whole, tried := 0, 0
+	for n := 0; n < frames-20; n += 9 { // behind the last two syncs it may be the log's end
+		for place, at := range map[string]int{"page": frameHeader + 1000, "number": 0, "salt": 9, "checksum": 17} {
+			damaged := filepath.Join(dir, fmt.Sprint(n, place))
+			copyJournal(t, path, damaged, -1)
+			b := bytes.Clone(log)
+			b[walHeader+n*(frameHeader+pageSize)+at] ^= 0x10
+			require.NoError(t, os.WriteFile(damaged+"-wal", b, 0o600))
+			again, err := Open(damaged, Options{})
+			require.NoError(t, err)
+			copied, why := again.Kept()
+			require.ErrorIs(t, why, ErrDamaged, "%s of frame %d of %d", place, n, frames)
+			kept, err := os.ReadFile(copied + "-wal")
+			require.NoError(t, err)
+			require.Equal(t, b, kept)
+			loaded, err := again.Load(ctx)
+			require.NoError(t, err)
+			last := -1
+			for _, e := range loaded.Entries {
+				n := int(e.Start)
+				require.Greater(t, n, last)
+				require.Equal(t, entry(1, n), Entry{Peer: e.Peer, Start: e.Start, End: e.End, Update: e.Update})
+				last = n
+			}
+			tried++
+			if len(loaded.Entries) == count && len(loaded.Uploads) == count {
+				whole++
+			}
+			require.NoError(t, again.Close())
+			left, err := filepath.Glob(damaged + ".mend*")
+			require.NoError(t, err)
+			require.Empty(t, left)
+		}
+	}
+	require.Greater(t, whole, tried*8/10)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // Kept returns where Open kept a copy of a journal whose log is damaged in its middle,
-// and what is wrong with it; nil when nothing is. What comes before the damage is used.
+// and what is wrong with it; nil when nothing is. What is left without the damaged pages is used, or
+// what comes before them.
 func (j *Journal) Kept() (copied string, why error) { return j.kept, j.keptWhy }
 
 // SetAside renames a damaged journal and the files that belong to it so that
