@@ -187,6 +187,42 @@ func TestStartThatWasCutShortReadsTheDamagedJournal(t *testing.T) {
 	}
 }
 
+// What was lost of the index with a part of the journal was shown as a directory without files while the store was away.
+func TestDamagedJournalWithoutTheIndexIsNotAnEmptyDirectory(t *testing.T) {
+	store := newFaultStore()
+	m := newMachine(t, store, 64<<10)
+	m.put("f", []byte("in the store"))
+	m.stop()
+	state, err := statedir.Open(m.data, "test")
+	require.NoError(t, err)
+	path := state.Journal()
+	require.NoError(t, state.Close())
+	j, err := journal.Open(path, journal.Options{})
+	require.NoError(t, err)
+	var known []string
+	for o, err := range j.IndexObjects(t.Context()) {
+		require.NoError(t, err)
+		known = append(known, o.Key)
+	}
+	require.NotEmpty(t, known)
+	require.NoError(t, j.UpdateIndexObjects(t.Context(), nil, known, false))
+	require.NoError(t, j.Close())
+	body, err := os.ReadFile(path)
+	require.NoError(t, err)
+	body[18] = 9 // the format, as of a later SQLite
+	require.NoError(t, os.WriteFile(path, body, 0o600))
+
+	store.setFail(unavailable)
+	m.openWait = 100 * time.Millisecond
+	for range 2 {
+		require.ErrorIs(t, m.tryStart(), objstore.ErrUnavailable)
+	}
+	store.setFail(nil)
+	m.openWait = 0
+	m.start()
+	require.Equal(t, "in the store", string(m.get("/f")))
+}
+
 func TestAFileWhoseObjectTheIndexDoesNotNameIsNotZeros(t *testing.T) {
 	store := newFaultStore()
 	b := indexBucket{store.Store}

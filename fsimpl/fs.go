@@ -280,8 +280,8 @@ func (fs *FS) openJournal(path string) (err error) {
 		damage = fmt.Errorf("journal %s was damaged, and an earlier start ended before it was read", path)
 	} else if fs.journal, damage = journal.Open(path, options); damage == nil {
 		if kept, why := fs.journal.Kept(); why != nil {
-			fs.suspect = true
 			fs.tell(fmt.Sprintf("journal %s: %v; a copy is kept as %s", path, why, kept))
+			return fs.suspectJournal()
 		}
 		return nil
 	} else if !errors.Is(damage, journal.ErrDamaged) {
@@ -294,13 +294,19 @@ func (fs *FS) openJournal(path string) (err error) {
 	if fs.journal, err = journal.Open(path, options); err != nil {
 		return err
 	}
-	fs.suspect = true
 	saved, err := fs.journal.Salvage(fs.ctx, aside)
 	if err != nil {
 		return err
 	}
 	fs.tell(fmt.Sprintf("%v; it is kept as %s, and of what was not uploaded yet when it broke, %d changes could be read", damage, aside, saved))
-	return nil
+	return fs.suspectJournal()
+}
+
+// suspectJournal notes that something may be missing in the journal: the index that was in the store for
+// example, without which this machine would work alone from there having been none, in an empty directory.
+func (fs *FS) suspectJournal() error {
+	fs.suspect = true
+	return fs.journal.SetMeta(fs.ctx, metaSawNothing, nil)
 }
 
 // errNoCache is the error of a sync of the journal in a start that ended before the cache was open.
