@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -195,8 +196,12 @@ func TestBegunLinkIsCompleted(t *testing.T) {
 	m := newMachine(t)
 	m.write("file", "text")
 	for _, name := range []string{"begun", "elsewhere"} {
-		if err := os.Symlink("file", filepath.Join(m.from, name)); err != nil {
+		path := filepath.Join(m.from, name)
+		if err := os.Symlink("file", path); err != nil {
 			t.Skip("this user may make no links: ", err)
+		}
+		if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Skip("this system does not show that links are links (Wine): ", err)
 		}
 	}
 	in := m.open()
@@ -265,6 +270,8 @@ func TestSecondPassThatBreaksOffLeavesWholeFiles(t *testing.T) {
 		require.Equal(t, []string{"f"}, m.names("/d"))
 		if err == nil {
 			require.True(t, after == text)
+			_, err = in.Finish()
+			require.NoError(t, err)
 			break
 		}
 		halted++
