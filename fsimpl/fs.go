@@ -123,7 +123,6 @@ type FS struct {
 	queue    *transfer.Queue
 	siblings siblings
 	opened   int64      // microseconds since 1970
-	notices  []string   // see Notices; guarded by noticesMu once the queue runs
 	history  []*os.File // what the index reads its history from; not changed after Open
 	atimes   accessTimes
 	ctimes   changeTimes
@@ -140,12 +139,13 @@ type FS struct {
 	cameUp []Node                // that the mount made or moved by itself, to be told of; guarded by mu
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
+	noticesMu sync.Mutex
+	notices   []string // see Notices; guarded by noticesMu once the queue runs
+
 	marks    marks // has its own lock
 	arrivals arrivals
 	told     atomic.Pointer[func([]Merged)]
 	left     leftFiles
-
-	noticesMu sync.Mutex
 
 	folding chan struct{} // holds one token while a snapshot of the index is written
 	snapMu  sync.Mutex

@@ -244,14 +244,15 @@ func (q *Queue) finish(o *object, err error) {
 	var lost *lostError
 	if err == nil {
 		q.opts.Cache.Stored(o.id)
+		q.opts.Cache.Unpin(o.id)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.broadcast()
 	missed := errors.As(err, &lost)
 	settled := err == nil || missed && !o.joined
-	if settled {
-		q.opts.Cache.Unpin(o.id)
+	if missed && settled {
+		q.opts.Cache.Unpin(o.id) // here, where nobody can join it any more
 	}
 	q.running -= o.halves()
 	if o.early {
