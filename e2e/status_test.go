@@ -320,6 +320,20 @@ func TestStatusOfMountThatFailed(t *testing.T) {
 	p.expectEnd(exitError)
 }
 
+// stopAway writes a file to the mount files while its bucket is away, and stops pocket, which leaves it in the journal.
+// Then the bucket is back.
+func (p *process) stopAway(b *bucket) {
+	p.m.t.Helper()
+	b.Stop()
+	writeFile(p.m.t, p.at("files", "file"), "text")
+	code, _, said := p.m.ask("stop", "--timeout", "1s")
+	if code != exitLate || !strings.Contains(said, "changes are left in the journal") {
+		p.m.t.Errorf("code %d: %s", code, said)
+	}
+	p.expectEnd(exitLeft)
+	must(p.m.t, b.Restart())
+}
+
 // stop --timeout leaves what cannot be uploaded in the journal; the process has ended when
 // it returns.
 func TestStopLeavesTheRestAfterItsTime(t *testing.T) {
@@ -328,16 +342,7 @@ func TestStopLeavesTheRestAfterItsTime(t *testing.T) {
 	b := newBucket(t)
 	m := newMachine(t)
 	p := m.up(b.storage("store"), mountTable("files", "store"))
-	b.Stop()
-	writeFile(t, p.at("files", "file"), "text")
-	code, _, said := m.ask("stop", "--timeout", "1s")
-	if code != exitLate || !strings.Contains(said, "changes are left in the journal") {
-		t.Errorf("code %d: %s", code, said)
-	}
-	p.expectEnd(exitLeft)
-	if err := b.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	p.stopAway(b)
 	p = m.restart()
 	if got := readFile(t, p.at("files", "file")); got != "text" {
 		t.Errorf("it is %q", got)
@@ -352,15 +357,7 @@ func TestWaitTellsOfMountThatFailedWithChangesLeft(t *testing.T) {
 	b := newBucket(t)
 	m := newMachine(t)
 	p := m.up(b.storage("store"), mountTable("files", "store"), mountTable("other", "memory"))
-	b.Stop()
-	writeFile(t, p.at("files", "file"), "text")
-	if code, _, said := m.ask("stop", "--timeout", "1s"); code != exitLate {
-		t.Errorf("stop: code %d: %s", code, said)
-	}
-	p.expectEnd(exitLeft)
-	if err := b.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	p.stopAway(b)
 	writeFile(t, m.home("files"), "in the way")
 	p = m.start()
 	p.waitMounted("other")

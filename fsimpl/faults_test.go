@@ -16,7 +16,6 @@ import (
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
-	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/loroindex"
 	"github.com/hamflx/pocket/objstore"
 )
@@ -140,10 +139,7 @@ func TestDamagedJournalIsSetAsideAndTold(t *testing.T) {
 	m := newMachine(t, store, 64<<10)
 	m.put("f", []byte("in the store"))
 	m.stop()
-	state, err := statedir.Open(m.data, "test")
-	require.NoError(t, err)
-	path := state.Journal()
-	require.NoError(t, state.Close())
+	path := m.state.Journal()
 	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("damage"), 10_000), 0o600))
 	m.start()
 	require.Len(t, m.Notices(), 1)
@@ -193,10 +189,7 @@ func TestDamagedJournalWithoutTheIndexIsNotAnEmptyDirectory(t *testing.T) {
 	m := newMachine(t, store, 64<<10)
 	m.put("f", []byte("in the store"))
 	m.stop()
-	state, err := statedir.Open(m.data, "test")
-	require.NoError(t, err)
-	path := state.Journal()
-	require.NoError(t, state.Close())
+	path := m.state.Journal()
 	j, err := journal.Open(path, journal.Options{})
 	require.NoError(t, err)
 	var known []string
