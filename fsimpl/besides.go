@@ -57,7 +57,8 @@ func (fs *FS) keepCopy(lost loroindex.Lost) error {
 // yet, for a file that is written anew before they are.
 func (fs *FS) here(c loroindex.Content) (uploads []journal.Upload) {
 	seen := make(map[objectid.ID]bool)
-	for _, id := range fs.objectsOf(fs.ctx, c) {
+	objects, _ := fs.objectsOf(fs.ctx, c) // those that a manifest in the store only tells of are there as well
+	for _, id := range objects {
 		if size, ok := fs.cache.Size(id); ok && !seen[id] && fs.cache.Pin(id) == nil {
 			uploads = append(uploads, journal.Upload{Object: id, Size: size})
 		}

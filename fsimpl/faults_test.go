@@ -326,3 +326,66 @@ func TestWhatIsWrittenInPlaceOfLostContentStays(t *testing.T) {
 	m.drain()
 	require.Equal(t, "newest", string(m.get("/f")))
 }
+
+// A store that cannot be asked for an earlier content, in place of one that is lost, may have it: the one before that
+// was taken.
+func TestStoreThatIsAwayMayHaveTheEarlierContent(t *testing.T) {
+	for _, when := range []string{"while it runs", "at the start"} {
+		t.Run(when, func(t *testing.T) {
+			m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+			m.startForTest()
+			cached := func(body []byte) string {
+				files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", objectid.Of(body).String()))
+				require.NoError(t, err)
+				require.Len(t, files, 1)
+				return files[0]
+			}
+			zeroth, first, second := bytes.Repeat([]byte("0"), 300_000), bytes.Repeat([]byte("1"), 300_000), bytes.Repeat([]byte("2"), 300_000)
+			for _, body := range [][]byte{zeroth, first} {
+				m.put("f", body)
+				m.drain()
+			}
+			m.store.setFail(failing(objstore.OpPut, ""))
+			m.put("f", second)
+			require.NoError(t, m.Persist())
+			require.NoError(t, os.Remove(cached(first)))
+			asked := make(chan struct{}, 1000)
+			away := func(op, key string) error {
+				if op != objstore.OpGet || key != objectid.Of(first).Key() {
+					return nil
+				}
+				asked <- struct{}{}
+				return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrPermission, Err: errors.New("forced")}
+			}
+			damaged := cached(second)
+			if when == "at the start" {
+				require.Error(t, m.leave())
+			}
+			require.NoError(t, os.WriteFile(damaged, second[1:], 0o600))
+			m.store.setFail(away)
+			if when == "at the start" {
+				m.start()
+			}
+			for range 3 { // more than once
+				<-asked
+			}
+			n, err := m.Resolve("/f")
+			require.NoError(t, err)
+			f, err := m.Open(n, fsimpl.OpenRead)
+			require.NoError(t, err)
+			_, err = f.ReadAt(make([]byte, 1), 0)
+			require.Error(t, err)
+			require.NoError(t, f.Release())
+			m.store.setFail(nil)
+			eventually(t, "the earlier content", func() bool {
+				f, err := m.Open(n, fsimpl.OpenRead)
+				require.NoError(t, err)
+				b := make([]byte, 1)
+				_, err = f.ReadAt(b, 0)
+				return errors.Join(err, f.Release()) == nil && b[0] == '1'
+			})
+			m.drain()
+			require.True(t, bytes.Equal(first, m.get("/f")))
+		})
+	}
+}

@@ -244,9 +244,11 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		Workers: fs.opts.Uploads, Eager: fs.opts.Mode == Sync, Log: fs.log,
 	}, left.Entries, left.Uploads)
 	if len(lost) > 0 {
-		if err := fs.fallBack(ctx, lost); err != nil {
+		unjudged, err := fs.fallBack(ctx, lost, nil)
+		if err != nil {
 			return err
 		}
+		fs.work.Go(func() { fs.fallBackLater(fs.ctx, lost, unjudged) })
 	}
 	return fs.keepLosers(merged)
 }

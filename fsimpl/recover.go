@@ -251,7 +251,7 @@ func (fs *FS) firstBroken(ctx context.Context, left journal.Loaded, lost map[obj
 	}
 	for n := range all {
 		one := &all[n]
-		one.objects = fs.objectsOf(ctx, one.content)
+		one.objects, _ = fs.objectsOf(ctx, one.content) // those that are known, without the store
 		if one.entry >= left.Whole && slices.ContainsFunc(one.objects, func(id objectid.ID) bool { return lost[id] }) {
 			keep = min(keep, one.entry)
 		}
@@ -283,86 +283,125 @@ func (fs *FS) firstBroken(ctx context.Context, left journal.Loaded, lost map[obj
 }
 
 // objectsOf returns the objects that a content needs. A manifest that is neither here nor
-// in the store tells of none.
-func (fs *FS) objectsOf(ctx context.Context, c loroindex.Content) []objectid.ID {
+// in the store tells of none; an error is that of a store that cannot be asked for it.
+func (fs *FS) objectsOf(ctx context.Context, c loroindex.Content) ([]objectid.ID, error) {
 	if c.Object.IsZero() {
-		return nil
+		return nil, nil
 	}
 	objects := []objectid.ID{c.Object}
 	if !c.Manifest {
-		return objects
+		return objects, nil
 	}
 	body, err := fs.cache.Get(c.Object)
 	if err != nil {
 		// Uploaded, and taken off the list, before its chunks were.
 		body, err = fs.retrying(fs.opts.OpenWait).Get(ctx, c.Object.Key(), maxObject)
 	}
-	if err != nil || objectid.Of(body) != c.Object {
-		return objects
+	if errors.Is(err, objstore.ErrNotExist) || err == nil && objectid.Of(body) != c.Object {
+		return objects, nil
+	}
+	if err != nil {
+		return objects, err
 	}
 	extents, err := manifest.Decode(body, maxObject)
 	if err != nil {
-		return objects
+		return objects, nil // which is gone as it is
 	}
 	for _, e := range extents {
 		if !e.IsHole() {
 			objects = append(objects, e.Object)
 		}
 	}
-	return objects
+	return objects, nil
 }
 
 // lost is the queue's Lost.
 func (fs *FS) lost(ctx context.Context, id objectid.ID) {
-	if err := fs.fallBack(ctx, map[objectid.ID]bool{id: true}); err != nil {
+	lost := map[objectid.ID]bool{id: true}
+	unjudged, err := fs.fallBack(ctx, lost, nil)
+	if err != nil {
 		fs.log.Error("files whose content is lost could not be given an earlier one", "object", id, "error", err)
+	}
+	fs.fallBackLater(ctx, lost, unjudged)
+}
+
+// fallBackLater does what fallBack could not as the store could not be asked, once it can. It returns when
+// nothing is left to do, or ctx ends.
+func (fs *FS) fallBackLater(ctx context.Context, lost map[objectid.ID]bool, unjudged map[Node]bool) {
+	if len(unjudged) > 0 {
+		fs.log.Warn("files whose content is lost have no other before the store can be asked for it", "files", len(unjudged))
+	}
+	for wait := 100 * time.Millisecond; len(unjudged) > 0; wait = min(2*wait, askAgain) {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		var err error
+		if unjudged, err = fs.fallBack(ctx, lost, unjudged); err != nil {
+			fs.log.Error("files whose content is lost could not be given an earlier one", "error", err)
+		}
 	}
 }
 
+// askAgain is the most that is waited before a store that could not be asked for the content of a file is asked again.
+const askAgain = 10 * time.Second
+
 // fallBack gives files that need a lost object the newest earlier content that is still
 // there. A file without any keeps the one that is lost: reading it is an error, and a
-// file that looks empty would be a lie.
-func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool) error {
+// file that looks empty would be a lie. Only those of only are looked at, unless it is nil.
+// It returns those for which the store would have to be asked, and cannot be: what it may
+// have is not gone.
+func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool, only map[Node]bool) (unjudged map[Node]bool, err error) {
 	if err := fs.index.LoadAll(ctx); err != nil {
-		return err
+		return only, err
 	}
+	unjudged = make(map[Node]bool)
 	writes := make(map[Node][]loroindex.Write)
 	for w, err := range fs.index.Writes() {
 		if err != nil {
-			return err
+			return only, err
 		}
-		if w.Node != loroindex.NoNode {
+		if w.Node != loroindex.NoNode && (only == nil || only[w.Node]) {
 			writes[w.Node] = append(writes[w.Node], w)
 		}
 	}
 	var errs []error
 	for n, list := range writes {
 		e, err := fs.index.Stat(n)
-		if err != nil || e.Removed || !fs.lacks(ctx, e.Content, lost) {
+		if err != nil || e.Removed {
+			continue
+		}
+		needs, err := fs.objectsOf(ctx, e.Content)
+		if err != nil {
+			unjudged[n] = true
+			continue
+		}
+		if !slices.ContainsFunc(needs, func(id objectid.ID) bool { return lost[id] }) {
 			continue
 		}
 		slices.SortFunc(list, func(a, b loroindex.Write) int { return cmp.Compare(b.Lamport, a.Lamport) })
 		path, _ := fs.index.Path(n)
 		var earlier loroindex.Content
+		var names map[objectid.ID]bool
 		var uploads []journal.Upload
-		whole := false
 		for _, w := range list {
 			if w.Content.Object == e.Object {
 				continue
 			}
-			if found, ok := fs.available(ctx, w.Content, uint64(e.Ino), lost); ok {
-				earlier, uploads, whole = w.Content, found, true
+			if names, uploads, err = fs.available(ctx, w.Content, uint64(e.Ino), lost); names != nil || err != nil {
+				earlier = w.Content
 				break
 			}
 		}
-		if !whole {
+		if err != nil {
+			unjudged[n] = true
+			continue
+		}
+		if names == nil {
 			fs.tell(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded, and it had no other: it cannot be read; what is left of it is in %s",
 				path, fs.opts.State.Cache()))
 			continue
-		}
-		names := make(map[objectid.ID]bool)
-		for _, id := range fs.objectsOf(ctx, earlier) {
-			names[id] = true
 		}
 		taken := false
 		err = fs.update(func(tx *loroindex.Tx) error {
@@ -387,7 +426,7 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool) error {
 		fs.tell(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded; it has that of %s again, %d bytes; what is left of the other is in %s",
 			path, time.UnixMicro(earlier.ModTime).Format(time.DateTime), earlier.Size, fs.opts.State.Cache()))
 	}
-	return errors.Join(errs...)
+	return unjudged, errors.Join(errs...)
 }
 
 // errWritten means that a file got another content while an earlier one was looked for.
@@ -400,27 +439,30 @@ func (fs *FS) unpin(uploads []journal.Upload) {
 	}
 }
 
-// lacks reports whether a content needs a lost object.
-func (fs *FS) lacks(ctx context.Context, c loroindex.Content, lost map[objectid.ID]bool) bool {
-	return slices.ContainsFunc(fs.objectsOf(ctx, c), func(id objectid.ID) bool { return lost[id] })
-}
-
-// available reports whether everything of a content is here or in the store, and returns
-// what of it is here, pinned, to be uploaded.
-func (fs *FS) available(ctx context.Context, c loroindex.Content, ino uint64, lost map[objectid.ID]bool) (uploads []journal.Upload, ok bool) {
-	for _, id := range fs.objectsOf(ctx, c) {
-		if lost[id] {
-			ok = false
-		} else if size, err := fs.pinHere(id); err == nil {
-			ok = true
-			uploads = append(uploads, journal.Upload{Object: id, Size: size, Node: ino})
-		} else {
-			ok, _ = fs.inStore(ctx, id)
-		}
-		if !ok {
-			fs.unpin(uploads)
-			return nil, false
-		}
+// available returns the objects of a content when all are here or in the store, and what of them is here,
+// pinned, to be uploaded. Else there are none; an error is that of a store that cannot be asked.
+func (fs *FS) available(ctx context.Context, c loroindex.Content, ino uint64, lost map[objectid.ID]bool) (names map[objectid.ID]bool, uploads []journal.Upload, err error) {
+	objects, err := fs.objectsOf(ctx, c)
+	if err != nil {
+		return nil, nil, err
 	}
-	return uploads, true
+	names = make(map[objectid.ID]bool)
+	for _, id := range objects {
+		there := false
+		if !lost[id] {
+			var size int64
+			if size, err = fs.pinHere(id); err == nil {
+				there = true
+				uploads = append(uploads, journal.Upload{Object: id, Size: size, Node: ino})
+			} else {
+				there, err = fs.inStore(ctx, id)
+			}
+		}
+		if !there {
+			fs.unpin(uploads)
+			return nil, nil, err
+		}
+		names[id] = true
+	}
+	return names, uploads, nil
 }
