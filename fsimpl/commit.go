@@ -17,6 +17,10 @@ import (
 )
 
 const (
+	// headSize is how long the first object of a file of several chunks is, and the rest of its first chunk is
+	// another one: what looks at the beginning of a file, as most do that read one at all, waits for no more
+	// than this.
+	headSize = 256 << 10
 	// foldAbove is how many extents a chunk-sized part of a file may have before a
 	// commit writes it anew as one chunk.
 	foldAbove = 64
@@ -247,6 +251,32 @@ func (i *inode) sealSlot(n, length int64) error {
 	return nil
 }
 
+// head returns how much of a slot is an object of its own, in a file of size bytes: 0 for no part.
+func (i *inode) head(n, size int64) int64 {
+	if chunk := i.fs.opts.ChunkSize; n == 0 && size > chunk && chunk >= 4*headSize {
+		return headSize
+	}
+	return 0
+}
+
+// sealHead is sealSlot for the first slot of a larger file. Called with mu held.
+func (i *inode) sealHead(length, head int64) error {
+	first, rest, err := i.staged.Split(0, head, length)
+	if err != nil {
+		return err
+	}
+	if err := i.adopt(rest); err != nil {
+		rest.Remove()
+		return err
+	}
+	if err := i.adopt(first); err != nil {
+		return err
+	}
+	i.staged.Drop(0)
+	i.replace(0, manifest.List{{Length: first.Size, Object: first.ID}, {Length: rest.Size, Object: rest.ID}})
+	return nil
+}
+
 // replace puts extents over the file's from start on. Called with mu held.
 func (i *inode) replace(start int64, with manifest.List) {
 	extents, end := i.extents, start+with.Size()
@@ -268,12 +298,16 @@ func (i *inode) sealParts(size int64, apart bool) error {
 		length := min(chunk, size-start)
 		switch {
 		case i.staged.Covers(staging.Range{From: start, To: start + length}):
-			if err := i.sealSlot(n, length); err != nil {
+			seal := func() error { return i.sealSlot(n, length) }
+			if head := i.head(n, size); head > 0 {
+				seal = func() error { return i.sealHead(length, head) }
+			}
+			if err := seal(); err != nil {
 				return err
 			}
 		case i.crowded(start, length):
 			var m *missing
-			if err := i.foldSlot(n, length); err != nil && !(apart && errors.As(err, &m)) {
+			if err := i.foldSlot(n, length, i.head(n, size)); err != nil && !(apart && errors.As(err, &m)) {
 				return err
 			}
 		}
@@ -323,19 +357,26 @@ func (i *inode) crowded(start, length int64) bool {
 	return extents > foldAbove
 }
 
-// foldSlot writes a slot anew as one chunk.
-func (i *inode) foldSlot(n, length int64) error {
+// foldSlot writes a slot anew as one chunk, or as two objects of which the first has head bytes.
+func (i *inode) foldSlot(n, length, head int64) error {
 	body := make([]byte, length)
 	start := n * i.fs.opts.ChunkSize
 	if err := i.readLocal(body, start); err != nil {
 		return err
 	}
-	id := objectid.Of(body)
-	if err := i.put(id, body); err != nil {
-		return err
+	var with manifest.List
+	for _, object := range [][]byte{body[:head], body[head:]} {
+		if len(object) == 0 {
+			continue
+		}
+		id := objectid.Of(object)
+		if err := i.put(id, object); err != nil {
+			return err
+		}
+		with = append(with, manifest.Extent{Length: int64(len(object)), Object: id})
 	}
 	i.staged.Drop(n)
-	i.replace(start, manifest.List{{Length: length, Object: id}})
+	i.replace(start, with)
 	return nil
 }
 

@@ -161,19 +161,27 @@ func (a *Area) write(s *slot, p []byte, off int64) error {
 
 // spill moves a slot from memory to a slot file.
 func (a *Area) spill(s *slot) error {
-	name := filepath.Join(a.dir, strconv.FormatUint(a.serial.Add(1), 10))
-	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := a.create()
 	if err != nil {
-		return fmt.Errorf("staging file: %w", err)
+		return err
 	}
 	for _, r := range s.ranges {
 		if _, err := file.WriteAt(s.memory[r.From:r.To], r.From); err != nil {
-			return errors.Join(fmt.Errorf("staging file: %w", err), file.Close(), os.Remove(name))
+			return errors.Join(fmt.Errorf("staging file: %w", err), file.Close(), os.Remove(file.Name()))
 		}
 	}
 	a.memory.Add(-int64(cap(s.memory)))
-	s.memory, s.path, s.file = nil, name, file
+	s.memory, s.path, s.file = nil, file.Name(), file
 	return nil
+}
+
+// create makes an empty file.
+func (a *Area) create() (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(a.dir, strconv.FormatUint(a.serial.Add(1), 10)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("staging file: %w", err)
+	}
+	return file, nil
 }
 
 // open opens the slot file unless it is open.
@@ -266,6 +274,13 @@ type Chunk struct {
 	Path string
 }
 
+// Remove removes the file of a chunk that its owner cannot keep. Open removes one that stays behind.
+func (c Chunk) Remove() {
+	if c.Path != "" {
+		_ = os.Remove(c.Path)
+	}
+}
+
 // Complete takes the slot with number n out of f as a chunk of size bytes, all of
 // which f must hold (Covers). The caller owns the result. After an error f has the slot still.
 func (f *File) Complete(n, size int64) (Chunk, error) {
@@ -307,6 +322,41 @@ func (f *File) Complete(n, size int64) (Chunk, error) {
 	}
 	delete(f.slots, n)
 	return c, nil
+}
+
+// Split returns the first size bytes of the slot with number n as two chunks, cut at byte at. The caller owns
+// both. f must hold the bytes (Covers), and has the slot still.
+func (f *File) Split(n, at, size int64) (first, rest Chunk, err error) {
+	s := f.slots[n]
+	if s == nil || !s.ranges.covers(Range{0, size}) {
+		return first, rest, fmt.Errorf("staging: slot %d does not hold its first %d bytes", n, size)
+	}
+	first = Chunk{Size: at, Body: make([]byte, at)}
+	if err := s.read(first.Body, 0); err != nil {
+		return first, rest, err
+	}
+	first.ID = objectid.Of(first.Body)
+	rest.Size = size - at
+	if s.path == "" {
+		rest.Body = slices.Clone(s.memory[at:size])
+		rest.ID = objectid.Of(rest.Body)
+		return first, rest, nil
+	}
+	if err := s.open(); err != nil {
+		return first, rest, err
+	}
+	file, err := f.area.create()
+	if err != nil {
+		return first, rest, err
+	}
+	digest := sha256.New()
+	_, err = io.Copy(io.MultiWriter(file, digest), io.NewSectionReader(s.file, at, rest.Size))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return first, rest, errors.Join(fmt.Errorf("staging file: %w", err), os.Remove(file.Name()))
+	}
+	digest.Sum(rest.ID[:0])
+	rest.Path = file.Name()
+	return first, rest, nil
 }
 
 // closeFile closes a slot file; tests let it fail.

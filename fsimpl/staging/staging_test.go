@@ -113,6 +113,41 @@ func TestChunkOfAPartlyRewrittenSlotHasTheHashOfItsBytes(t *testing.T) {
 	}
 }
 
+func TestSplitCutsASlotInTwoAndLeavesIt(t *testing.T) {
+	for name, size := range map[string]int64{"in memory": 1000, "in a slot file": slotMemory + 5000} {
+		t.Run(name, func(t *testing.T) {
+			a, dir := open(t)
+			f := a.NewFile()
+			content := make([]byte, size)
+			for n := range content {
+				content[n] = byte(n % 251)
+			}
+			require.NoError(t, f.WriteAt(content, 0, nil))
+			_, _, err := f.Split(0, 300, size+1)
+			require.Error(t, err)
+			first, rest, err := f.Split(0, 300, size)
+			require.NoError(t, err)
+			body := rest.Body
+			if rest.Path != "" {
+				body, err = os.ReadFile(rest.Path)
+				require.NoError(t, err)
+			}
+			require.Equal(t, content[:300], first.Body)
+			require.Equal(t, content[300:], body)
+			require.Equal(t, []int64{300, size - 300}, []int64{first.Size, rest.Size})
+			require.Equal(t, []objectid.ID{objectid.Of(content[:300]), objectid.Of(content[300:])}, []objectid.ID{first.ID, rest.ID})
+			got := make([]byte, size)
+			require.NoError(t, f.Overlay(got, 0))
+			require.Equal(t, content, got)
+			rest.Remove()
+			f.Discard()
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
 func TestCompleteRefusesASlotWithAGap(t *testing.T) {
 	a, _ := open(t)
 	f := a.NewFile()
