@@ -1,9 +1,39 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hamflx/pocket/internal/control"
+	"github.com/hamflx/pocket/internal/testdisk"
 )
+
+// A pocket that starts while the disk is full is mounted, and can be asked, as soon as there is room. Linux only: it
+// mounts the small disk.
+func TestStatusOfProcessThatStartedOnAFullDisk(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	m := newMachine(t)
+	disk := testdisk.Small(t, "24m")
+	must(t, os.Symlink(disk, dataHome(m.root)))
+	m.up(dirStorage("store", newFolder(t)), mountTable("files", "store")).stop()
+	ballast := filepath.Join(disk, "ballast")
+	testdisk.Fill(t, ballast)
+	p := m.start("--retry")
+	p.waitSaid("warning: pocket status cannot reach this process yet: ", "no space left on device")
+	p.waitSaid("it is tried again until it is there")
+	if code, _, said := m.ask("status"); code != exitNothing {
+		t.Errorf("pocket status: code %d: %s", code, said)
+	}
+	must(t, os.Remove(ballast))
+	m.waitStatus("it is there", func(m control.Mount) bool { return m.State == control.Mounted })
+	if code, _, said := m.ask("stop"); code != exitOK {
+		t.Errorf("pocket stop: code %d: %s", code, said)
+	}
+	p.expectEnd(exitOK)
+}
 
 // On a terminal --watch takes the screen, follows its size, and gives it back at q. Windows' terminals
 // are tested by none: a test would have to be one.

@@ -83,7 +83,7 @@ func mountAll(o mountOptions, stdin io.Reader, stderr io.Writer, env config.Env)
 	server, err := control.Listen(dataDir, control.About{PID: os.Getpid(), Version: version(), Config: cfg.File}, r, r.log)
 	if err != nil {
 		r.say("warning: %v", err)
-		r.log.Warn("no local socket", "error", err)
+		r.log.Warn("no local socket yet", "error", err)
 	}
 	stores := session.NewStores(config.CredentialsDir(cfg.File, env))
 	defer r.watchHost(signals, gone, stores)()
@@ -100,15 +100,13 @@ func mountAll(o mountOptions, stdin io.Reader, stderr io.Writer, env config.Env)
 	}
 	r.restoreOthers(options.AsideOptions(), cfg.Mounts)
 	code := r.run(options, signals, stdin)
-	if server != nil {
-		// Those who asked for the end are told of it.
-		r.code = code
-		close(r.over)
-		patient, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := server.Close(patient); err != nil {
-			r.log.Warn("the local socket was not closed cleanly", "error", err)
-		}
+	// Those who asked for the end are told of it.
+	r.code = code
+	close(r.over)
+	patient, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := server.Close(patient); err != nil {
+		r.log.Warn("the local socket was not closed cleanly", "error", err)
 	}
 	r.log.Info("ended", "code", code)
 	return code

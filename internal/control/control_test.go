@@ -208,9 +208,9 @@ func TestNonsenseDoesNotHarm(t *testing.T) {
 
 func TestTooManyConnectionsAreTurnedAwayUntilOthersEnd(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, dir, "", &desk{status: func(int) Status { return Status{} }})
+	serve(t, dir, "", answering())
 	// Find connects, too, and its connection may be open for a moment.
-	found, err := readRecord(s.socket.record)
+	found, err := readRecord(recordOf(t, dir))
 	require.NoError(t, err)
 	p := &Process{About: found.About, address: found.Address}
 	var open []net.Conn

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -40,41 +41,61 @@ const (
 // Dir returns the directory of the records below a data directory.
 func Dir(dataDir string) string { return filepath.Join(dataDir, "run") }
 
-// socket is a listener with a record that names it.
+// socket is a listener, and the record that names it once that is saved.
 type socket struct {
 	net.Listener
-	record string // path
+	address string
+	record  string // path
+	body    []byte // of the record
 }
 
-// open makes the run directory, a socket and its record, in this order: who finds the
-// record can connect.
-func open(dataDir string, about About) (*socket, error) {
+// openSocket makes a socket. Who finds its record, which save writes, can connect.
+func openSocket(dataDir string, about About) (*socket, error) {
+	dir, name := Dir(dataDir), strings.ToLower(rand.Text()[:10])
+	s := &socket{record: filepath.Join(dir, name+recordSuffix)}
+	err := inPrivate(dir, func() (err error) {
+		s.Listener, s.address, err = listen(dir, name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(record{Protocol: protocol, Address: s.address, About: about})
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.body = append(body, '\n')
+	return s, nil
+}
+
+// inPrivate does something in a directory of this user's alone, which is made when it is missing.
+func inPrivate(dir string, do func() error) error {
 	for attempt := 0; ; attempt++ {
-		s, err := openOnce(Dir(dataDir), about)
+		err := makePrivate(dir)
+		if err == nil {
+			err = do()
+		}
 		// Another process that ends may remove the directory, while it is empty.
 		if !errors.Is(err, os.ErrNotExist) || attempt == 3 {
-			return s, err
+			return err
 		}
 	}
 }
 
-func openOnce(dir string, about About) (*socket, error) {
-	if err := makePrivate(dir); err != nil {
-		return nil, err
-	}
-	name := strings.ToLower(rand.Text()[:10])
-	listener, address, err := listen(dir, name)
+// save writes the record.
+func (s *socket) save() error {
+	return inPrivate(filepath.Dir(s.record), func() error { return atomicfile.Write(s.record, s.body, 0o600) })
+}
+
+// saved reports whether the record is there as it was written.
+func (s *socket) saved() bool {
+	f, err := os.Open(s.record)
 	if err != nil {
-		return nil, err
+		return false
 	}
-	body, err := json.Marshal(record{Protocol: protocol, Address: address, About: about})
-	if err == nil {
-		err = atomicfile.Write(filepath.Join(dir, name+recordSuffix), append(body, '\n'), 0o600)
-	}
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return &socket{Listener: listener, record: filepath.Join(dir, name+recordSuffix)}, nil
+	defer f.Close()
+	body, err := io.ReadAll(io.LimitReader(f, int64(len(s.body)+1)))
+	return err == nil && bytes.Equal(body, s.body)
 }
 
 // forget removes the record: nobody new finds the socket.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -17,21 +17,30 @@ import (
 
 // Server answers for a process.
 type Server struct {
+	dataDir string
+	about   About
 	service Service
 	log     *slog.Logger
 	http    *http.Server
-	socket  *socket
-	served  chan struct{} // closed when Serve has returned
+	closing chan struct{} // closed by Close
+	close   func()        // closes it, once
+	kept    chan struct{} // closed when keep has returned
+
+	// socket is nil until one could be made. It belongs to Listen, then to keep, then to Close.
+	socket *socket
+	served chan struct{} // closed when nobody is let in over socket any more
 }
 
 // Listen lets other processes of this user find this one below dataDir, and answers
-// them with service until Close. Errors: one line; the process can do without.
+// them with service until Close. An error, of one line, says why they cannot yet, and is no reason to end:
+// the Server is there all the same and goes on trying, as it does when what others find it by is
+// lost later; log has a line when that begins and when it is over.
 func Listen(dataDir string, about About, service Service, log *slog.Logger) (*Server, error) {
-	socket, err := open(dataDir, about)
-	if err != nil {
-		return nil, fmt.Errorf("pocket status cannot reach this process: %w", err)
+	s := &Server{
+		dataDir: dataDir, about: about, service: service, log: log,
+		closing: make(chan struct{}), kept: make(chan struct{}),
 	}
-	s := &Server{service: service, log: log, socket: socket, served: make(chan struct{})}
+	s.close = sync.OnceFunc(func() { close(s.closing) })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("POST /v1/wait", s.wait)
@@ -42,19 +51,97 @@ func Listen(dataDir string, about About, service Service, log *slog.Logger) (*Se
 		MaxHeaderBytes: headerMost,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	go func() {
-		defer close(s.served)
-		err := s.http.Serve(&guarded{Listener: socket.Listener, log: log})
-		if !errors.Is(err, http.ErrServerClosed) {
-			log.Warn("pocket status cannot reach this process any more", "error", err)
+	_, err := s.appear()
+	go s.keep(err)
+	if err != nil {
+		err = fmt.Errorf("pocket status cannot reach this process yet: %w", err)
+	}
+	return s, err
+}
+
+// lookAgain is how often a process looks whether others still find it.
+const lookAgain = 3 * time.Second
+
+// keep lets others find the process, whatever becomes of its socket and record, until Close. lost is why
+// they cannot at the beginning.
+func (s *Server) keep(lost error) {
+	defer close(s.kept)
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-tick.C:
 		}
-	}()
-	return s, nil
+		made, err := s.appear()
+		switch {
+		case err != nil && lost == nil:
+			s.log.Warn("pocket status cannot reach this process: tried again until it can", "error", err)
+		case err == nil && (lost != nil || made != ""):
+			s.log.Info("pocket status can reach this process again", "made anew", made)
+		}
+		lost = err
+	}
+}
+
+// appear makes what others find the process by, as far as it is not there, and returns what that was.
+func (s *Server) appear() (made string, err error) {
+	if s.socket != nil && !s.serves() {
+		s.socket.Close() // of what is lost; whom it has let in is answered all the same
+		if err := s.socket.forget(); err != nil {
+			return "", err
+		}
+		<-s.served
+		s.socket = nil
+	}
+	if s.socket == nil {
+		if s.socket, err = openSocket(s.dataDir, s.about); err != nil {
+			return "", err
+		}
+		s.serve()
+		made = "socket and record"
+	}
+	if s.socket.saved() {
+		return made, nil
+	}
+	return cmp.Or(made, "record"), s.socket.save()
+}
+
+// serve answers who comes over the socket.
+func (s *Server) serve() {
+	s.served = make(chan struct{})
+	go func(l net.Listener, served chan struct{}) {
+		defer close(served)
+		err := s.http.Serve(&guarded{Listener: l, log: s.log})
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			s.log.Warn("the local socket has failed", "error", err)
+		}
+	}(s.socket.Listener, s.served)
+}
+
+// serves reports whether others can come over the socket.
+func (s *Server) serves() bool {
+	select {
+	case <-s.served:
+		return false
+	default:
+		return isThere(s.socket.address)
+	}
 }
 
 // Close takes the process out of sight and waits for answers under way, as long as ctx
 // allows.
 func (s *Server) Close(ctx context.Context) error {
+	s.close()
+	select {
+	case <-s.kept:
+	case <-ctx.Done(): // the disk hangs
+		return errors.Join(ctx.Err(), s.http.Close())
+	}
+	if s.socket == nil {
+		return s.http.Close()
+	}
 	forgotten := s.socket.forget()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
@@ -63,7 +150,7 @@ func (s *Server) Close(ctx context.Context) error {
 	<-s.served
 	// What was made for nothing but this goes with the last process: where others are it
 	// is not empty, and stays.
-	os.Remove(filepath.Dir(s.socket.record))
+	os.Remove(Dir(s.dataDir))
 	return errors.Join(forgotten, err)
 }
 

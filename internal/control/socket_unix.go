@@ -87,7 +87,18 @@ type tempListener struct {
 }
 
 func (l *tempListener) Close() error {
-	return errors.Join(l.Listener.Close(), os.Remove(l.dir))
+	closed := l.Listener.Close()
+	err := os.Remove(l.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(closed, err)
+}
+
+// isThere reports whether a socket has still its name.
+func isThere(address string) bool {
+	info, err := os.Lstat(address)
+	return err == nil && info.Mode().Type() == os.ModeSocket
 }
 
 // removeSocket removes the socket of a process that is gone.

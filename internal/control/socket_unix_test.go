@@ -33,7 +33,7 @@ func TestOthersAreKeptOut(t *testing.T) {
 func TestDirectoryThatIsALinkIsRefused(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	require.NoError(t, os.Symlink(other, Dir(dir)))
-	_, err := open(dir, About{})
+	_, err := openSocket(dir, About{})
 	require.ErrorContains(t, err, "is not a directory of this user")
 }
 
@@ -56,8 +56,9 @@ func TestLongDataDirectory(t *testing.T) {
 // abandon leaves what a killed process leaves: a record and a socket that nobody listens at.
 func abandon(t *testing.T, dir string) *socket {
 	t.Helper()
-	s, err := open(dir, About{PID: 4711})
+	s, err := openSocket(dir, About{PID: 4711})
 	require.NoError(t, err)
+	require.NoError(t, s.save())
 	l := s.Listener
 	if temp, ok := l.(*tempListener); ok {
 		l = temp.Listener
@@ -82,6 +83,27 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 		if filepath.Dir(address) != Dir(dir) {
 			require.NoDirExists(t, filepath.Dir(address))
 		}
+	}
+}
+
+func TestSocketThatIsLostIsMadeAgain(t *testing.T) {
+	for name, dir := range map[string]string{"beside its record": t.TempDir(), "elsewhere": filepath.Join(t.TempDir(), strings.Repeat("d", 150))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, dir, "", answering())
+			lost := only(t, dir).address
+			require.NoError(t, os.Remove(lost))
+			if filepath.Dir(lost) != Dir(dir) {
+				require.NoError(t, os.Remove(filepath.Dir(lost)))
+			}
+			found(t, dir)
+			address := only(t, dir).address
+			require.NotEqual(t, lost, address)
+			recordOf(t, dir) // the other one is gone
+			require.NoError(t, s.Close(t.Context()))
+			require.NoFileExists(t, address)
+			require.NoDirExists(t, Dir(dir))
+		})
 	}
 }
 
