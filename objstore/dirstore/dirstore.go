@@ -278,9 +278,11 @@ func (s *Store) missing(root *os.Root, op, key string) error {
 // present returns an error when root is not, or no longer, the folder that
 // this store has been used with.
 func (s *Store) present(root *os.Root, op, key string) error {
+	marked := s.marked.Load() // first: a Put beside this may make the marker after it was looked for
 	_, err := os.Lstat(s.dir)
 	if err == nil {
-		if err = s.look(root); err == nil || !s.marked.Load() {
+		err = s.look(root)
+		if err == nil || !marked && kindOf(err) == objstore.ErrNotExist {
 			return nil
 		}
 	}

@@ -3,6 +3,7 @@ package dirstore_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +189,22 @@ func TestIdentityIsTheAbsolutePath(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	require.Equal(t, "dir "+here, open(t, ".", false).Identity())
+}
+
+func TestFirstPutsBesideEachOther(t *testing.T) {
+	const rounds, writers = 100, 8
+	for range rounds {
+		s := open(t, t.TempDir(), false)
+		start, failed := make(chan struct{}), make(chan error, writers)
+		for i := range writers {
+			go func() {
+				<-start
+				failed <- s.Put(t.Context(), "data/"+strconv.Itoa(i), nil)
+			}()
+		}
+		close(start)
+		for range writers {
+			require.NoError(t, <-failed, "who makes the marker does not make it gone for the others")
+		}
+	}
 }
