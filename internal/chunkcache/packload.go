@@ -36,9 +36,9 @@ func (c *Cache) loadPacks() error {
 		return nil
 	}
 	dir := filepath.Join(c.dir, packsDir)
-	listed, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read the chunk cache: %w", err)
+	listed, err := list(dir)
+	if err != nil {
+		return err
 	}
 	var numbers []uint64
 	for _, item := range listed {

@@ -76,15 +76,27 @@ func (s *shard) load(c *Cache, number byte) error {
 	return nil
 }
 
+// list returns what is in a directory of the cache; nothing when there is no such directory.
+func list(dir string) ([]os.DirEntry, error) {
+	listed, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Windows says so of one that has become a file as well.
+		if _, there := os.Lstat(dir); errors.Is(there, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the chunk cache: %w", err)
+	}
+	return listed, nil
+}
+
 // readShard lists the chunk files in dir, and removes what a writer left
 // unfinished there.
 func readShard(dir string) ([]found, error) {
-	listed, err := os.ReadDir(dir)
+	listed, err := list(dir)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("read the chunk cache: %w", err)
+		return nil, err
 	}
 	files := make([]found, 0, len(listed))
 	for _, item := range listed {
