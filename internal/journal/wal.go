@@ -178,6 +178,9 @@ func mendLog(path string, s logState) (mended bool, err error) {
 	if err := removed(path + "-shm"); err != nil { // of the log as it was
 		return false, err
 	}
+	if err := l.f.Close(); err != nil { // Windows replaces no file that is open
+		return false, err
+	}
 	return true, atomicfile.Write(path+"-wal", body, 0o600)
 }
 
