@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
@@ -128,7 +129,7 @@ func (l *localIndex) Get(ctx context.Context, key string) ([]byte, error) {
 	case o.File == "":
 		return o.Body, nil
 	}
-	return os.ReadFile(filepath.Join(l.dir, o.File))
+	return busyfile.ReadFile(filepath.Join(l.dir, o.File))
 }
 
 // forget drops what was listed and not asked for.
@@ -189,7 +190,7 @@ func (l *localIndex) prune(ctx context.Context, id objectid.ID, version loroinde
 		}
 	}
 	for _, f := range files {
-		if err := os.Remove(filepath.Join(l.dir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := busyfile.Remove(filepath.Join(l.dir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

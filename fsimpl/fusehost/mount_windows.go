@@ -12,6 +12,8 @@ import (
 
 	"github.com/winfsp/cgofuse/fuse"
 	"golang.org/x/sys/windows"
+
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // mountPoint is a drive, or a directory that WinFsp makes and removes.
@@ -106,7 +108,7 @@ func prepare(o Options) (*mountPoint, error) {
 		return p, nil
 	}
 	if empty {
-		if err := os.Remove(path); err != nil {
+		if err := busyfile.Remove(path); err != nil {
 			return nil, fmt.Errorf("mount point: %w: close the programs that use it", err)
 		}
 		p.removed = true
@@ -133,7 +135,9 @@ func (p *mountPoint) restore() error {
 	end := time.Now().Add(vanishes)
 	for {
 		err := os.Mkdir(p.path, 0o700)
-		if !errors.Is(err, fs.ErrExist) || time.Now().After(end) {
+		// While who else has WinFsp's open keeps it from going: "access denied".
+		there := errors.Is(err, fs.ErrExist) || errors.Is(err, windows.ERROR_ACCESS_DENIED)
+		if !there || time.Now().After(end) {
 			if err != nil {
 				return fmt.Errorf("cannot make the directory again that was mounted on: %w", err)
 			}

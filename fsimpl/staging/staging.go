@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
@@ -55,7 +56,7 @@ func Open(dir string, chunkSize int64) (*Area, error) {
 		return nil, fmt.Errorf("staging folder: %w", err)
 	}
 	for _, e := range leftovers {
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+		if err := busyfile.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return nil, fmt.Errorf("staging folder: removing what an earlier run left: %w", err)
 		}
 	}
@@ -187,7 +188,7 @@ func (a *Area) create() (*os.File, error) {
 // open opens the slot file unless it is open.
 func (s *slot) open() (err error) {
 	if s.file == nil {
-		if s.file, err = os.OpenFile(s.path, os.O_RDWR, 0); err != nil {
+		if s.file, err = busyfile.OpenFile(s.path, os.O_RDWR, 0); err != nil {
 			return fmt.Errorf("staging file: %w", err)
 		}
 	}
@@ -221,7 +222,7 @@ func (s *slot) read(p []byte, off int64) error {
 	file := s.file
 	if file == nil { // and other reads run beside this one
 		var err error
-		if file, err = os.Open(s.path); err != nil {
+		if file, err = busyfile.Open(s.path); err != nil {
 			return fmt.Errorf("staging file: %w", err)
 		}
 		defer file.Close() // only read

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/statedir"
 )
 
@@ -135,7 +136,7 @@ func Find(o Options, path string) (*Record, error) {
 }
 
 func read(file string) (r Record, err error) {
-	f, err := os.Open(file)
+	f, err := busyfile.Open(file)
 	if err != nil {
 		return r, err
 	}
@@ -448,7 +449,7 @@ func (d *Original) moveBack() error {
 
 // forget removes the record.
 func (d *Original) forget() error {
-	err := os.Remove(d.o.file(d.r.Path, recordSuffix))
+	err := busyfile.Remove(d.o.file(d.r.Path, recordSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

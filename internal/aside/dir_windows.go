@@ -11,6 +11,8 @@ import (
 	"unicode/utf16"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // mountsVanish says whether a mount that has ended is still seen for a while: WinFsp
@@ -124,7 +126,7 @@ func inodeOf(path string) (uint64, error) {
 func removeDir(path string) error {
 	name, err := windows.UTF16PtrFromString(path)
 	if err == nil {
-		err = windows.RemoveDirectory(name)
+		err = busyfile.Retry(func() error { return windows.RemoveDirectory(name) })
 	}
 	if err != nil {
 		return &fs.PathError{Op: "rmdir", Path: path, Err: err}
@@ -154,7 +156,7 @@ func renameNew(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := windows.MoveFileEx(old, target, windows.MOVEFILE_WRITE_THROUGH); err != nil {
+	if err := busyfile.Retry(func() error { return windows.MoveFileEx(old, target, windows.MOVEFILE_WRITE_THROUGH) }); err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/oserror"
 )
 
@@ -55,7 +56,7 @@ func Write(path string, body []byte, perm fs.FileMode) (err error) {
 
 // remove removes a temporary file that may have its final name already.
 func remove(name string) error {
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := busyfile.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

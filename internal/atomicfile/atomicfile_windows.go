@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // rename asks for write-through, which os.Rename does not.
@@ -18,7 +20,10 @@ func rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := windows.MoveFileEx(old, target, windows.MOVEFILE_REPLACE_EXISTING|windows.MOVEFILE_WRITE_THROUGH); err != nil {
+	err = busyfile.Retry(func() error {
+		return windows.MoveFileEx(old, target, windows.MOVEFILE_REPLACE_EXISTING|windows.MOVEFILE_WRITE_THROUGH)
+	})
+	if err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil

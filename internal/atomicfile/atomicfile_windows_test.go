@@ -1,12 +1,16 @@
 package atomicfile
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/windows"
+
+	"github.com/hamflx/pocket/internal/testdisk"
 )
 
 // access returns the access list of a file as text.
@@ -32,4 +36,15 @@ func TestFilesOfTheOwnerAloneHaveTheirOwnAccessList(t *testing.T) {
 		require.Contains(t, []string{user.User.Sid.String(), "SY", "BA"}, who, list)
 	}
 	require.Contains(t, list, user.User.Sid.String())
+}
+
+// A scanner, or a program that reads the file, lets nobody replace it for a moment.
+func TestFileThatIsHeldForAMomentIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, Write(path, []byte("old"), 0o600))
+	testdisk.HoldFor(t, 50*time.Millisecond, path, windows.FILE_SHARE_READ)
+	require.NoError(t, Write(path, []byte("new"), 0o600))
+	body, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "new", string(body))
 }

@@ -2,9 +2,10 @@ package chunkcache
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // removesOpenFiles reports whether a file can be removed while it is read.
@@ -15,4 +16,4 @@ func isBadDisk(err error) bool {
 	return errors.Is(err, windows.ERROR_CRC) || errors.Is(err, windows.ERROR_IO_DEVICE)
 }
 
-func rename(from, to string) error { return os.Rename(from, to) }
+func rename(from, to string) error { return busyfile.Rename(from, to) }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
@@ -72,7 +73,7 @@ func (c *Cache) loadPack(number uint64, last bool) error {
 	if known {
 		return nil // by an attempt that broke off later
 	}
-	f, err := os.OpenFile(c.names.pack(number), os.O_RDWR, 0)
+	f, err := busyfile.OpenFile(c.names.pack(number), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

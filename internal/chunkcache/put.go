@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/oserror"
 	"github.com/hamflx/pocket/internal/pagebuf"
@@ -240,7 +241,7 @@ func writeFile(path string, body []byte, replaces bool) error {
 	if replaces {
 		name += tempSuffix
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := busyfile.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/internal/pagebuf"
 )
@@ -40,7 +41,7 @@ func (c *Cache) unlock() (err error) {
 		err = errors.Join(err, f.Close())
 	}
 	for _, p := range packs {
-		closed, removed := p.f.Close(), os.Remove(p.f.Name())
+		closed, removed := p.f.Close(), busyfile.Remove(p.f.Name())
 		if errors.Is(removed, fs.ErrNotExist) {
 			removed = nil
 		}
@@ -248,7 +249,7 @@ func (c *Cache) acquire(id objectid.ID) (*handle, error) {
 		return h, nil
 	}
 	c.mu.Unlock()
-	f, err := os.Open(c.names.file(id))
+	f, err := busyfile.Open(c.names.file(id))
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +324,7 @@ func (c *Cache) readWhole(id objectid.ID, keep bool) (*pagebuf.Buffer, error) {
 // readFile reads a whole chunk file. The caller holds the result, also with an error.
 func readFile(path string) (*pagebuf.Buffer, error) {
 	none := pagebuf.Of(nil)
-	f, err := os.Open(path)
+	f, err := busyfile.Open(path)
 	if err != nil {
 		return none, err
 	}

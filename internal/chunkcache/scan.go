@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
@@ -102,7 +103,7 @@ func readShard(dir string) ([]found, error) {
 	for _, item := range listed {
 		name := item.Name()
 		if strings.HasSuffix(name, tempSuffix) {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := busyfile.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("clean the chunk cache: %w", err)
 			}
 			continue

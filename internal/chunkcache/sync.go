@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
@@ -211,7 +212,7 @@ func (c *Cache) syncFiles(taken []dirtyChunk) (failed map[objectid.ID]error, err
 func (c *Cache) syncFile(d dirtyChunk) error {
 	c.claim(d.id) // Windows replaces and removes no file that is open
 	defer c.disclaim(d.id)
-	f, err := os.OpenFile(c.names.file(d.id), os.O_RDWR, 0)
+	f, err := busyfile.OpenFile(c.names.file(d.id), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.mu.Lock()
 		i, ok := c.entries.find(d.id)

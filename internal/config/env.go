@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/oserror"
 )
 
@@ -172,7 +173,7 @@ func load(explicit string, env Env, parse func(string, []byte, fs.FileMode, Env)
 
 // readFile returns the whole file and its permission bits.
 func readFile(file string) ([]byte, fs.FileMode, error) {
-	f, err := os.Open(file)
+	f, err := busyfile.Open(file)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: cannot be read: %w: give this user the right to read it", show(file), oserror.Reason(err))
 	}

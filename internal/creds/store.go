@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/oserror"
 )
 
@@ -81,7 +82,7 @@ func (s *dirStore) Get(name string) (Credentials, error) {
 
 // read returns the bytes of a profile's file.
 func (s *dirStore) read(name string) ([]byte, error) {
-	f, err := os.Open(s.file(name))
+	f, err := busyfile.Open(s.file(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, s.notExist(name)
@@ -145,7 +146,7 @@ const headSize = 1024
 
 // head returns the beginning of a profile's file; nothing when it cannot be read.
 func (s *dirStore) head(name string) []byte {
-	f, err := os.Open(s.file(name))
+	f, err := busyfile.Open(s.file(name))
 	if err != nil {
 		return nil
 	}
@@ -189,7 +190,7 @@ func (s *dirStore) Delete(name string) error {
 		return err
 	}
 	before := s.head(name)
-	err := os.Remove(s.file(name))
+	err := busyfile.Remove(s.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.notExist(name)
 	}

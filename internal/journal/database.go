@@ -17,6 +17,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 const (
@@ -212,7 +213,7 @@ func openDatabase(path string) (_ *database, err error) {
 		}
 	}()
 	// SQLite gives its other files the access of this one.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := busyfile.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +251,7 @@ func openDatabase(path string) (_ *database, err error) {
 		d.statements = append(d.statements, *s)
 	}
 	// The WAL exists since the first read, and for as long as a connection does.
-	wal, err := os.OpenFile(path+"-wal", os.O_RDWR, 0)
+	wal, err := busyfile.OpenFile(path+"-wal", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}

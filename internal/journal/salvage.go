@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // Kept returns where Open kept a copy of a journal whose log is damaged in its middle,
@@ -27,7 +28,7 @@ func (j *Journal) Kept() (copied string, why error) { return j.kept, j.keptWhy }
 // removes what is there of the new journal and returns the name of before.
 func SetAside(path string) (aside string, err error) {
 	mark := path + markSuffix
-	noted, err := os.ReadFile(mark)
+	noted, err := busyfile.ReadFile(mark)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("set the damaged journal aside: %w", err)
 	}
@@ -53,7 +54,7 @@ func SetAside(path string) (aside string, err error) {
 	// SQLite finds the others by the database's name. The one that holds committed
 	// transactions must stay with it.
 	for _, suffix := range files {
-		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := busyfile.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("set the damaged journal aside: %w", err)
 		}
 	}
@@ -88,7 +89,7 @@ func exists(path string) bool {
 
 // removed removes a file if there is one.
 func removed(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := busyfile.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -115,7 +116,7 @@ func (j *Journal) Salvage(ctx context.Context, aside string) (entries int, err e
 		}
 	}()
 	for _, suffix := range []string{"", "-wal"} {
-		body, err := os.ReadFile(aside + suffix)
+		body, err := busyfile.ReadFile(aside + suffix)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

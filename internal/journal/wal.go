@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // logState is what can be told of a write-ahead log without SQLite, which takes the
@@ -43,7 +44,7 @@ type frames struct {
 
 // openLog opens the log at path; nil when there is none that holds anything.
 func openLog(path string) (*frames, error) {
-	f, err := os.Open(path)
+	f, err := busyfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -192,7 +193,7 @@ func tryLog(path string, log []byte) (good bool, err error) {
 			err = errors.Join(err, removed(copied+suffix))
 		}
 	}()
-	database, err := os.ReadFile(path)
+	database, err := busyfile.ReadFile(path)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = os.WriteFile(copied, database, 0o600)
 	}
@@ -250,7 +251,7 @@ func examine(path string, used bool) (kept string, why error, err error) {
 // a larger number there SQLite only reads, and says so with every write.
 // https://www.sqlite.org/fileformat2.html#file_format_version_numbers
 func knownFormat(path string) bool {
-	f, err := os.Open(path)
+	f, err := busyfile.Open(path)
 	if err != nil {
 		return true // which SQLite will tell better
 	}
@@ -269,7 +270,7 @@ func asideName(path string) string {
 func copyAside(path string) (string, error) {
 	aside := asideName(path)
 	for _, suffix := range []string{"", "-wal"} {
-		body, err := os.ReadFile(path + suffix)
+		body, err := busyfile.ReadFile(path + suffix)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

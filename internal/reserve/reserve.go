@@ -15,6 +15,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // piece is how many bytes are given back at once: more than a transaction of the journal
@@ -52,7 +54,7 @@ func (r *File) Release() bool {
 		return false
 	}
 	left := max(has-piece, 0)
-	if os.Truncate(r.path, left) != nil {
+	if busyfile.Retry(func() error { return os.Truncate(r.path, left) }) != nil {
 		r.has.Store(0) // somebody took it away
 		return os.Remove(r.path) == nil
 	}
@@ -69,7 +71,7 @@ func (r *File) Refill() error {
 	if has >= r.size {
 		return nil
 	}
-	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	f, err := busyfile.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("keep some of the disk in reserve: %w", err)
 	}

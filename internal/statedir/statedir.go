@@ -26,6 +26,7 @@ import (
 	"sync"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/oserror"
 )
 
@@ -201,7 +202,7 @@ func removeStale(parent string) error {
 // takeLock opens and locks the file at name, which stands for the directory dir.
 func takeLock(name, dir string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := busyfile.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, unwritable(dir, err)
 		}
@@ -280,7 +281,7 @@ func (d *Dir) fill() error {
 		probe := filepath.Join(sub, "writable")
 		err := os.WriteFile(probe, nil, 0o600)
 		if err == nil {
-			err = os.Remove(probe)
+			err = busyfile.Remove(probe)
 		}
 		if err != nil {
 			return unwritable(sub, err)
@@ -321,7 +322,7 @@ func (d *Dir) Discard() error {
 	entries, err := os.ReadDir(d.path)
 	for _, e := range entries {
 		if e.Name() != lockName {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(d.path, e.Name())))
+			err = errors.Join(err, busyfile.RemoveAll(filepath.Join(d.path, e.Name())))
 		}
 	}
 	lock := d.lock
@@ -349,7 +350,7 @@ func (d *Dir) Close() error {
 	if !d.temporary {
 		return lock.Close()
 	}
-	err := os.RemoveAll(d.path)
+	err := busyfile.RemoveAll(d.path)
 	if err != nil {
 		lock.Close()
 		return err // the lock file stays: the next OpenTemp tries again

@@ -1,2 +1,3 @@
-// Package testdisk has small disks for tests that fill them, on Linux.
+// Package testdisk gives tests trouble with disks: small ones to fill, on Linux, and files that
+// another program has open, on Windows.
 package testdisk
