@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/objstore"
 )
 
@@ -140,7 +141,7 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 		return objstore.Info{}, err
 	}
 	defer root.Close()
-	info, err := root.Stat(p)
+	info, err := stat(root, p)
 	if err != nil {
 		return objstore.Info{}, s.failure(ctx, root, objstore.OpStat, key, err)
 	}
@@ -159,13 +160,13 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	defer root.Close()
-	info, err := root.Lstat(p)
-	if err == nil {
-		if info.IsDir() {
-			return nil // a folder of other objects: this one does not exist
+	err = busyfile.Retry(func() error {
+		info, err := root.Lstat(p)
+		if err != nil || info.IsDir() { // of other objects: this one does not exist
+			return err
 		}
-		err = root.Remove(p)
-	}
+		return root.Remove(p)
+	})
 	if err != nil {
 		err = s.failure(ctx, root, objstore.OpDelete, key, err)
 		if errors.Is(err, objstore.ErrNotExist) {
@@ -211,9 +212,28 @@ func (s *Store) open(op, key string) (*os.Root, error) {
 	return nil, s.errorOf(op, key, kind, err)
 }
 
+// open opens the file or folder at p for reading. On Windows one that is being removed
+// is denied until nobody has it open any more.
+func open(root *os.Root, p string) (f *os.File, err error) {
+	err = busyfile.Retry(func() error {
+		f, err = root.OpenFile(p, os.O_RDONLY|openFlags, 0)
+		return err
+	})
+	return f, err
+}
+
+// stat is root.Stat, as open is root.Open.
+func stat(root *os.Root, p string) (info fs.FileInfo, err error) {
+	err = busyfile.Retry(func() error {
+		info, err = root.Stat(p)
+		return err
+	})
+	return info, err
+}
+
 // read returns the bytes of the file at p.
 func (s *Store) read(ctx context.Context, root *os.Root, key, p string, max int64) ([]byte, error) {
-	f, err := root.OpenFile(p, os.O_RDONLY|openFlags, 0)
+	f, err := open(root, p)
 	if err != nil {
 		return nil, s.failure(ctx, root, objstore.OpGet, key, err)
 	}

@@ -1,10 +1,11 @@
 package dirstore_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,20 +192,39 @@ func TestIdentityIsTheAbsolutePath(t *testing.T) {
 	require.Equal(t, "dir "+here, open(t, ".", false).Identity())
 }
 
-func TestFirstPutsBesideEachOther(t *testing.T) {
-	const rounds, writers = 100, 8
+func TestFirstPutBesideOtherCalls(t *testing.T) {
+	const rounds, others = 20, 4
 	for range rounds {
 		s := open(t, t.TempDir(), false)
-		start, failed := make(chan struct{}), make(chan error, writers)
-		for i := range writers {
+		begun, done := make(chan struct{}, others), make(chan struct{})
+		failed := make(chan error, others)
+		for range others {
 			go func() {
-				<-start
-				failed <- s.Put(t.Context(), "data/"+strconv.Itoa(i), nil)
+				begin := sync.OnceFunc(func() { begun <- struct{}{} })
+				for {
+					select {
+					case <-done:
+						failed <- nil
+						return
+					default:
+					}
+					if _, err := s.Get(t.Context(), "missing", 10); !errors.Is(err, objstore.ErrNotExist) {
+						failed <- err
+						begin()
+						return
+					}
+					begin()
+				}
 			}()
 		}
-		close(start)
-		for range writers {
-			require.NoError(t, <-failed, "who makes the marker does not make it gone for the others")
+		for range others {
+			<-begun
+		}
+		err := s.Put(t.Context(), "data/x", nil)
+		close(done)
+		require.NoError(t, err)
+		for range others {
+			require.NoError(t, <-failed, "a folder that is marked just now is not gone")
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (l *lister) folder(dir, keyDir string) error {
 
 // entries returns what is to be listed of the folder at dir, in order.
 func (l *lister) entries(dir, keyDir string) ([]entry, error) {
-	f, err := l.root.Open(dir)
+	f, err := open(l.root, dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || isNotDir(err) {
 			return nil, nil // no such folder, or it has become empty and went

@@ -11,6 +11,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/objstore"
 )
 
@@ -154,12 +155,12 @@ func makeFolders(root *os.Root, dir string) error {
 	if dir == "." {
 		return nil
 	}
-	err := root.Mkdir(dir, 0o700)
+	err := mkdir(root, dir)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrExist):
-		if info, err := root.Stat(dir); err == nil && !info.IsDir() {
+		if info, err := stat(root, dir); err == nil && !info.IsDir() {
 			return fmt.Errorf("%w: %s is an object", errKeyTaken, dir)
 		} else if err != nil {
 			return err
@@ -173,29 +174,15 @@ func makeFolders(root *os.Root, dir string) error {
 	if err := makeFolders(root, path.Dir(dir)); err != nil {
 		return err
 	}
-	if err := root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := mkdir(root, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
 }
 
-// syncUp makes the names in dir and in the folders above it durable. All of
-// them each time: who created one may not have synced it yet.
-func syncUp(root *os.Root, dir string) error {
-	for ; ; dir = path.Dir(dir) {
-		f, err := root.Open(dir)
-		if err == nil {
-			err = syncOpenDir(f)
-			f.Close()
-		}
-		// One that is gone needs no syncing, those above do.
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if dir == "." {
-			return nil
-		}
-	}
+// mkdir is root.Mkdir, as open is root.Open.
+func mkdir(root *os.Root, dir string) error {
+	return busyfile.Retry(func() error { return root.Mkdir(dir, 0o700) })
 }
 
 // removeStaleTemps removes what writers that died have left. Failing to is no

@@ -4,7 +4,9 @@ package dirstore
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"path"
 	"syscall"
 
 	"github.com/hamflx/pocket/objstore"
@@ -44,6 +46,25 @@ func syncDir(path string) error {
 	}
 	defer f.Close()
 	return syncOpenDir(f)
+}
+
+// syncUp makes the names in dir and in the folders above it durable. All of
+// them each time: who created one may not have synced it yet.
+func syncUp(root *os.Root, dir string) error {
+	for ; ; dir = path.Dir(dir) {
+		f, err := root.Open(dir)
+		if err == nil {
+			err = syncOpenDir(f)
+			f.Close()
+		}
+		// One that is gone needs no syncing, those above do.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if dir == "." {
+			return nil
+		}
+	}
 }
 
 // syncOpenDir makes the names in an open folder durable, as far as its file

@@ -48,6 +48,6 @@ func kindOfErrno(errno syscall.Errno) error {
 // and the folders above it durable: syncRenamed.
 func syncDir(string) error { return nil }
 
-func syncOpenDir(*os.File) error { return nil }
+func syncUp(*os.Root, string) error { return nil }
 
 func syncRenamed(f *os.File) error { return f.Sync() }
