@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // About says which process it is.
@@ -100,7 +101,7 @@ func (s *socket) saved() bool {
 
 // forget removes the record: nobody new finds the socket.
 func (s *socket) forget() error {
-	if err := os.Remove(s.record); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := busyfile.Remove(s.record); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -160,7 +161,7 @@ func Find(ctx context.Context, dataDir string) ([]*Process, error) {
 
 func readRecord(path string) (record, error) {
 	var r record
-	f, err := os.Open(path)
+	f, err := busyfile.Open(path)
 	if err != nil {
 		return r, err
 	}
@@ -200,7 +201,7 @@ func removeStray(path string, e os.DirEntry) {
 
 // removeStale removes the record of a process that is gone and its socket.
 func removeStale(record, name, address string) error {
-	err := os.Remove(record)
+	err := busyfile.Remove(record)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
