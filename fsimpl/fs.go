@@ -31,6 +31,7 @@ import (
 	"github.com/hamflx/pocket/fsimpl/staging"
 	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/fsimpl/winname"
+	"github.com/hamflx/pocket/internal/bootid"
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
@@ -68,6 +69,7 @@ type Options struct {
 	ReadWait  time.Duration // how long a read waits for a store that does not answer; 0: a minute
 	Poll      time.Duration // how often to look for changes of other machines; 0: DefaultPoll, negative: never
 	SyncDelay time.Duration // how long after a change it is made to survive a power loss; 0: half a second
+	Boot      string        // the id of the machine's boot; "": bootid.Get()
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
 }
@@ -188,6 +190,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	if opts.Poll == 0 {
 		opts.Poll = DefaultPoll
 	}
+	if opts.Boot == "" {
+		opts.Boot = bootid.Get()
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -275,6 +280,7 @@ func (fs *FS) openJournal(path string) (err error) {
 		MakeRoom:   fs.makeRoom,
 		Reserve:    fs.reserve,
 		SyncDelay:  fs.opts.SyncDelay,
+		Boot:       fs.opts.Boot,
 		Used:       holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
 	}
 	var damage error

@@ -64,14 +64,23 @@ type cut struct {
 	seed  uint64
 }
 
-// openState opens the file system on a state directory. What it logs is returned with it.
-func openState(dir string, store *memstore.Store) (*fsimpl.FS, *statedir.Dir, *bytes.Buffer, error) {
+// bootAfter returns the id of the machine's boot after a crash.
+func (tr *trace) bootAfter(c cut) string {
+	if c.keeps == killed {
+		return tr.orders.Boot
+	}
+	return tr.orders.Boot + " and on"
+}
+
+// openState opens the file system on a state directory, in the machine's boot of the id boot. What it logs is
+// returned with it.
+func openState(dir, boot string, store *memstore.Store) (*fsimpl.FS, *statedir.Dir, *bytes.Buffer, error) {
 	state, err := statedir.Open(dir, stateName)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	log := &bytes.Buffer{}
-	fs, err := fsimpl.Open(context.Background(), options(store, state, slog.New(slog.NewTextHandler(&locked{w: log}, &slog.HandlerOptions{Level: slog.LevelWarn}))))
+	fs, err := fsimpl.Open(context.Background(), options(store, state, boot, slog.New(slog.NewTextHandler(&locked{w: log}, &slog.HandlerOptions{Level: slog.LevelWarn}))))
 	if err != nil {
 		state.Close()
 		return nil, nil, log, err
@@ -138,7 +147,7 @@ func (tr *trace) check(dir string, c cut, store *memstore.Store) (trees []tree, 
 			return err
 		}
 		defer os.RemoveAll(fresh)
-		fs, state, _, err := openState(fresh, store)
+		fs, state, _, err := openState(fresh, tr.orders.Boot, store)
 		if err != nil {
 			return err
 		}
@@ -163,7 +172,7 @@ func (tr *trace) check(dir string, c cut, store *memstore.Store) (trees []tree, 
 		}
 	}
 
-	fs, state, log, err := openState(dir, store)
+	fs, state, log, err := openState(dir, tr.bootAfter(c), store)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
@@ -286,7 +295,7 @@ func (tr *trace) eventAt(at int) string {
 // anyOrders are what a workload is told, by its seed.
 func anyOrders(seed uint64) orders {
 	random := rand.New(rand.NewPCG(seed, 7))
-	o := orders{Seed: seed, Fresh: true, Steps: 20 + random.IntN(40), Rounds: 1 + random.IntN(3), Drain: random.IntN(2) == 0, Sync: random.IntN(4) == 0, CacheSize: roomy}
+	o := orders{Seed: seed, Fresh: true, Boot: "on", Steps: 20 + random.IntN(40), Rounds: 1 + random.IntN(3), Drain: random.IntN(2) == 0, Sync: random.IntN(4) == 0, CacheSize: roomy}
 	if o.Sync && random.IntN(2) == 0 {
 		// What was uploaded is evicted all the time, and read back to be patched. What
 		// waits for its upload must fit.
@@ -337,7 +346,7 @@ func TestWhatWasPromisedSurvivesAnyCrash(t *testing.T) {
 				return
 			}
 			o := anyOrders(seed)
-			o.Fresh, o.Seed, o.Starts = false, seed+1, nil
+			o.Fresh, o.Seed, o.Starts, o.Boot = false, seed+1, nil, tr.bootAfter(next)
 			for _, f := range found {
 				o.Starts = append(o.Starts, asBytes(f))
 			}

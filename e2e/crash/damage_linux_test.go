@@ -86,7 +86,7 @@ func (tr *trace) checkDamaged(dir string, d damage, at int, store *memstore.Stor
 	if d.path == "" || at <= tr.made {
 		return nil
 	}
-	fs, state, log, err := openState(dir, store)
+	fs, state, log, err := openState(dir, tr.orders.Boot, store)
 	if err != nil {
 		if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), dir) {
 			return fmt.Errorf("it does not open, and does not say where: %w", err)
@@ -166,7 +166,7 @@ func (tr *trace) checkDamaged(dir string, d damage, at int, store *memstore.Stor
 		return err
 	}
 	defer os.RemoveAll(fresh)
-	other, otherState, _, err := openState(fresh, store)
+	other, otherState, _, err := openState(fresh, tr.orders.Boot, store)
 	if err != nil {
 		return err
 	}

@@ -235,6 +235,7 @@ type orders struct {
 	Drain     bool                // wait for the store at the end of each round
 	Sync      bool                // sync mode
 	CacheSize int64
+	Boot      string // the id of the machine's boot
 
 	Endpoint, Bucket, KeyID, Secret string
 }
@@ -259,10 +260,10 @@ func asTree(m map[string][]byte) tree {
 func writerName(n int) string { return fmt.Sprint("w", n) }
 
 // options are those of every file system in these tests.
-func options(store objstore.Store, state *statedir.Dir, log *slog.Logger) fsimpl.Options {
+func options(store objstore.Store, state *statedir.Dir, boot string, log *slog.Logger) fsimpl.Options {
 	return fsimpl.Options{
 		Name: "crash", Store: store, State: state, ChunkSize: chunkSize, Behind: chunkSize, CacheSize: 64 << 20, Reserve: 64 << 10, Device: "machine",
-		RootMode: 0o755, Poll: -1, OpenWait: 20 * time.Second, ReadWait: 20 * time.Second, SyncDelay: 5 * time.Millisecond, Log: log,
+		RootMode: 0o755, Poll: -1, OpenWait: 20 * time.Second, ReadWait: 20 * time.Second, SyncDelay: 5 * time.Millisecond, Boot: boot, Log: log,
 	}
 }
 
@@ -352,7 +353,7 @@ func (w *worker) open() (err error) {
 	if w.state, err = statedir.Open(filepath.Join(w.Dir, "data"), stateName); err != nil {
 		return err
 	}
-	o := options(store, w.state, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	o := options(store, w.state, w.orders.Boot, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	o.CacheSize = w.CacheSize
 	if w.Sync {
 		o.Mode = fsimpl.Sync

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/internal/bootid"
 )
 
 // The test binary is also the process that is killed: with childVariable set it
@@ -36,9 +38,12 @@ func TestMain(m *testing.M) {
 // when entry N is acknowledged, "gone N" when those up to N are known to be
 // published, "done N" when object N was taken off the upload list.
 func changeUntilKilled(path string) error {
-	j, err := Open(path, Options{SyncDelay: 2 * time.Millisecond})
+	j, err := Open(path, Options{SyncDelay: 2 * time.Millisecond, Boot: bootid.Get()})
 	if err != nil {
 		return err
+	}
+	if _, why := j.Kept(); why != nil {
+		return why
 	}
 	j.db.large = 200_000 // checkpoints are what goes wrong in a crash
 	loaded, err := j.Load(ctx)
@@ -133,8 +138,10 @@ func TestNothingAcknowledgedIsLostByKill(t *testing.T) {
 		}
 		cmd.Wait()
 
-		j, err := Open(path, Options{})
+		j, err := Open(path, Options{Boot: bootid.Get()})
 		require.NoError(t, err, "round %d", round)
+		_, why := j.Kept()
+		require.NoError(t, why)
 		loaded := load(t, j)
 		if acknowledged < 0 {
 			require.NoError(t, j.Close())

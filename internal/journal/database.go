@@ -205,7 +205,7 @@ func (s *statement) run() error {
 }
 
 // openDatabase opens or creates the database at path.
-func openDatabase(path string) (_ *database, err error) {
+func openDatabase(path, boot string) (_ *database, err error) {
 	d := &database{path: path, large: checkpointBytes}
 	defer func() {
 		if err != nil {
@@ -223,7 +223,7 @@ func openDatabase(path string) (_ *database, err error) {
 	if d.main, err = connect(path); err != nil {
 		return nil, err
 	}
-	if err := d.prepareFile(); err != nil {
+	if err := d.prepareFile(boot); err != nil {
 		return nil, err
 	}
 	if d.side, err = connect(path); err != nil {
@@ -262,7 +262,7 @@ func openDatabase(path string) (_ *database, err error) {
 
 // prepareFile checks that the database is a journal, makes it one when it is
 // empty, and sets how it is written.
-func (d *database) prepareFile() error {
+func (d *database) prepareFile(boot string) error {
 	c := d.main
 	// Counts the schema's tables first: that reads the file, and so meets most
 	// kinds of damage.
@@ -290,11 +290,6 @@ func (d *database) prepareFile() error {
 		return fmt.Errorf("%w: version %d, this one reads up to %d; update pocket", ErrNewer, version, schemaVersion)
 	case version < 1:
 		return fmt.Errorf("%w: it claims version %d, which never was", ErrDamaged, version)
-	case version < schemaVersion:
-		// The tables are the same.
-		if err := c.run(fmt.Sprintf("PRAGMA user_version=%d", schemaVersion)); err != nil {
-			return err
-		}
 	}
 	mode, err := c.value("PRAGMA journal_mode=WAL")
 	if err != nil {
@@ -311,6 +306,7 @@ func (d *database) prepareFile() error {
 		return err
 	}
 	if fresh {
+		d.noteBoot(boot)
 		err := c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema, applicationID, schemaVersion))
 		if err != nil {
 			return err
@@ -318,15 +314,22 @@ func (d *database) prepareFile() error {
 		// So that a power loss does not leave an empty file in its place.
 		return c.run("PRAGMA wal_checkpoint(TRUNCATE)")
 	}
-	if info, err := os.Stat(d.path); err != nil || info.Size() > checkLimit {
-		return err
-	}
-	verdict, err := c.value("PRAGMA quick_check(1)")
+	info, err := os.Stat(d.path)
 	if err != nil {
 		return err
 	}
-	if verdict != "ok" {
-		return fmt.Errorf("%w: %v", ErrDamaged, verdict)
+	if info.Size() <= checkLimit {
+		verdict, err := c.value("PRAGMA quick_check(1)")
+		if err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("%w: %v", ErrDamaged, verdict)
+		}
+	}
+	d.noteBoot(boot)
+	if version < schemaVersion { // the tables are the same
+		return c.run(fmt.Sprintf("PRAGMA user_version=%d", schemaVersion))
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ type Options struct {
 	// Used says that the state directory was in use before: a database that is empty is
 	// damage then, and not a new one.
 	Used bool
+	// Boot is the id of the machine's boot (bootid.Get), by which the end of a process is told
+	// from a power loss: what is wrong after the former is damage. "": it is not known.
+	Boot string
 	// SyncDelay is how long after a commit the background sync begins; 0 means
 	// 500 ms.
 	SyncDelay time.Duration
@@ -221,11 +224,11 @@ func Open(path string, opts Options) (*Journal, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	kept, why, err := examine(path, opts.Used)
+	kept, why, err := examine(path, opts)
 	if err != nil {
 		return nil, explainOpen(path, err)
 	}
-	db, err := openDatabase(path)
+	db, err := openDatabase(path, opts.Boot)
 	if err != nil {
 		return nil, explainOpen(path, err)
 	}

@@ -2,21 +2,21 @@ package journal
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
 	"github.com/hamflx/pocket/internal/busyfile"
 )
 
-// Kept returns where Open kept a copy of a journal whose log is damaged in its middle,
-// and what is wrong with it; nil when nothing is. What is left without the damaged pages is used, or
-// what comes before them.
+// Kept returns where Open kept a copy of a journal whose log was damaged, and what is wrong with
+// it; nil when nothing is. What is left without the damaged pages is used.
 func (j *Journal) Kept() (copied string, why error) { return j.kept, j.keptWhy }
 
 // SetAside renames a damaged journal and the files that belong to it so that
@@ -80,7 +80,7 @@ const (
 )
 
 // files are the suffixes of a journal's files.
-var files = []string{"", "-wal", "-shm"}
+var files = []string{"", "-wal", "-shm", bootSuffix}
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)
@@ -104,34 +104,16 @@ func (j *Journal) CopyAside() (string, error) {
 	return copyAside(j.path)
 }
 
-// Salvage puts into an empty journal what can be read of one that was set aside: as
-// much of each table as comes before what cannot. Load and Judge come after it. It
+// Salvage puts into an empty journal what can be read of one that was set aside: of each table
+// all that is not on a page that is damaged. Load and Judge come after it. It
 // returns how many entries there were. On return they survive a power loss.
 func (j *Journal) Salvage(ctx context.Context, aside string) (entries int, err error) {
-	// SQLite writes to what it opens.
-	copied := j.path + ".salvage"
-	defer func() {
-		for _, suffix := range files {
-			err = errors.Join(err, removed(copied+suffix))
-		}
-	}()
-	for _, suffix := range []string{"", "-wal"} {
-		body, err := busyfile.ReadFile(aside + suffix)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(copied+suffix, body, 0o600)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("salvage the damaged journal: %w", err)
-		}
+	all, err := j.readAside(aside)
+	if err == nil {
+		entries, err = len(all.entries.rows), j.takeOver(ctx, all)
 	}
-	if c, failed := connect(copied); failed == nil { // or else nothing of it can be read
-		defer c.Close()
-		if entries, err = j.copyFrom(ctx, c); err != nil {
-			return entries, err
-		}
+	if err != nil {
+		return entries, err
 	}
 	// Of the chunks that these name nothing is said: Load finds them as not judged.
 	if err := j.db.sync(); err != nil {
@@ -143,56 +125,74 @@ func (j *Journal) Salvage(ctx context.Context, aside string) (entries int, err e
 	return entries, atomicfile.SyncDir(filepath.Dir(j.path))
 }
 
-// copyFrom is Salvage for an open database.
-func (j *Journal) copyFrom(ctx context.Context, c *connection) (entries int, err error) {
-	// Errors end a table, and are what is expected.
-	var uploads []Upload
-	_ = c.each("SELECT object, size, node FROM uploads ORDER BY row", 3, func(row []driver.Value) error {
-		id, err := toID(row[0])
-		if err == nil && toInt(row[1]) >= 0 {
-			uploads = append(uploads, Upload{Object: id, Size: toInt(row[1]), Node: uint64(toInt(row[2]))})
+// readAside reads a journal that was set aside. Where its log is damaged in the middle that is left out, and
+// what cannot be read then is what it was before the damage.
+func (j *Journal) readAside(aside string) (all content, err error) {
+	log, err := examineLog(aside, j.opts.Boot)
+	if err != nil {
+		return all, explain(aside, err)
+	}
+	body, err := busyfile.ReadFile(aside + "-wal")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return all, fmt.Errorf("salvage the damaged journal: %w", err)
+	}
+	if all, err = j.readCopy(aside, body); err != nil || !log.damaged() {
+		return all, err
+	}
+	if body, _, err = mendLog(aside, log); err != nil {
+		return all, explain(aside, err)
+	}
+	before := all
+	if all, err = j.readCopy(aside, body); err == nil {
+		all.fill(before)
+	}
+	return all, err
+}
+
+// readCopy reads a copy of the database at path with a log: SQLite writes to what it opens.
+func (j *Journal) readCopy(path string, log []byte) (all content, err error) {
+	copied := j.path + ".salvage"
+	defer func() {
+		for _, suffix := range files {
+			err = errors.Join(err, removed(copied+suffix))
 		}
-		return nil
-	})
-	last := j.Enqueue(Entry{Uploads: uploads})
-	_ = c.each("SELECT peer, first, next, body FROM entries ORDER BY seq", 4, func(row []driver.Value) error {
-		e := Entry{Peer: uint64(toInt(row[0])), Start: int32(toInt(row[1])), End: int32(toInt(row[2])), Update: toBytes(row[3])}
-		if len(e.Update) > 0 && len(e.Update) <= MaxIndexBody {
-			last = j.Enqueue(e)
-			entries++
-		}
-		return nil
-	})
+	}()
+	body, err := busyfile.ReadFile(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(copied, body, 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(copied+"-wal", log, 0o600)
+	}
+	if err != nil {
+		return all, fmt.Errorf("salvage the damaged journal: %w", err)
+	}
+	if c, failed := connect(copied); failed == nil { // or else nothing of it can be read
+		all = readAll(c)
+		_ = all.adopt(c, copied) // as far as can be
+		c.Close()
+	}
+	return all, nil
+}
+
+// takeOver puts what was read into the journal.
+func (j *Journal) takeOver(ctx context.Context, all content) error {
+	last := j.Enqueue(Entry{Uploads: all.uploads.inOrder()})
+	for _, e := range all.entries.inOrder() {
+		last = j.Enqueue(e)
+	}
 	if err := last.Wait(); err != nil {
-		return entries, err
+		return err
 	}
-	var objects []IndexObject
-	_ = c.each("SELECT key, size, file, body FROM index_objects ORDER BY key", 4, func(row []driver.Value) error {
-		o := IndexObject{Key: toString(row[0]), Size: toInt(row[1]), File: toString(row[2])}
-		if o.File == "" {
-			o.Body = toBytes(row[3])
-		}
-		if o.Key != "" && len(o.Body) <= MaxIndexBody {
-			objects = append(objects, o)
-		}
-		return nil
-	})
-	if len(objects) > 0 {
+	if objects := all.objects.inOrder(); len(objects) > 0 {
 		if err := j.UpdateIndexObjects(ctx, objects, nil, false); err != nil {
-			return entries, err
+			return err
 		}
 	}
-	var facts [][2]string
-	_ = c.each("SELECT key, value FROM meta", 2, func(row []driver.Value) error {
-		facts = append(facts, [2]string{toString(row[0]), string(toBytes(row[1]))})
-		return nil
-	})
-	for _, fact := range facts {
-		if key := fact[0]; key != metaWhole && key != "" && len(fact[1]) <= MaxMeta {
-			if err := j.SetMeta(ctx, key, []byte(fact[1])); err != nil {
-				return entries, err
-			}
+	for _, key := range slices.Sorted(maps.Keys(all.facts)) {
+		if err := j.SetMeta(ctx, key, all.facts[key]); err != nil {
+			return err
 		}
 	}
-	return entries, nil
+	return nil
 }

@@ -4,28 +4,32 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
-	"github.com/hamflx/pocket/internal/atomicfile"
 	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 // logState is what can be told of a write-ahead log without SQLite, which takes the
 // first frame that is not right for the end and forgets what follows.
 type logState struct {
-	commits int   // transactions before the first frame that is not right
-	hole    int64 // where that frame is
-	beyond  int   // right frames after it that note how far the journal was synced
-	sure    int64 // where the last of those is
+	commits int    // transactions before the hole
+	hole    int64  // where SQLite takes the log's end to be; 0: it takes nothing of it
+	sure    int64  // up to where it was written for certain, and is not that of before a power loss
+	moved   int64  // up to where it is in the database, too, as far as that is known
+	pages   uint32 // of the database after what is before sure; 0: not known
+
+	said []walIndex // by the log's index, as far as it counts
 }
+
+// damaged reports whether the log ends too early.
+func (s logState) damaged() bool { return s.hole < s.sure }
 
 const (
 	walHeader   = 32
 	frameHeader = 24
+	frameSize   = frameHeader + pageSize
 	walVersion  = 3007000
 )
 
@@ -37,13 +41,16 @@ type frames struct {
 	magic  uint32
 	intact bool      // the header is what its checksum says
 	salts  []byte    // those of the frames that count
-	before [2]uint32 // the checksum of the frame before, as it says itself
+	before [2]uint32 // the checksum of the frame before
+	known  bool      // what the frame before was is known
 	at     int64     // of the next frame
 	frame  []byte    // the one that next read
+	ahead  []byte    // the one after it, if that was looked at
 }
 
-// openLog opens the log at path; nil when there is none that holds anything.
-func openLog(path string) (*frames, error) {
+// openLog opens the log at path; nil when there is none that holds anything. said is what
+// its index says, if anything.
+func openLog(path string, said []walIndex) (*frames, error) {
 	f, err := busyfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -55,26 +62,39 @@ func openLog(path string) (*frames, error) {
 	if _, err := io.ReadFull(f, header); err != nil {
 		return nil, f.Close() // too short to hold anything
 	}
-	l := &frames{f: f, order: binary.LittleEndian, magic: 0x377f0682, at: walHeader, frame: make([]byte, frameHeader+pageSize)}
+	l := &frames{f: f, order: binary.LittleEndian, magic: 0x377f0682, at: walHeader, frame: make([]byte, frameSize), ahead: make([]byte, frameSize)}
 	if header[3]&1 == 1 {
 		l.order, l.magic = binary.BigEndian, l.magic|1
 	}
 	l.before, l.salts = stored(header[24:]), header[16:24]
 	l.intact = l.sum([2]uint32{}, header[:24]) == l.before && binary.BigEndian.Uint32(header) == l.magic
+	l.known = l.intact
 	if !l.intact {
-		// The frames have the header's salts, too: those of most.
-		counts := map[[8]byte]int{}
-		for at := l.at; ; at += int64(len(l.frame)) {
-			if n, _ := f.ReadAt(l.frame[:frameHeader], at); n < frameHeader {
-				break
-			}
-			these := [8]byte(l.frame[8:16])
-			if counts[these]++; counts[these] > counts[[8]byte(l.salts)] {
-				l.salts = bytes.Clone(these[:])
-			}
-		}
+		l.guessSalts(said)
 	}
 	return l, nil
+}
+
+// guessSalts finds the salts of the frames that count where the header cannot tell.
+func (l *frames) guessSalts(said []walIndex) {
+	for _, s := range said {
+		if s.frames > 0 {
+			l.salts = s.salts
+			return
+		}
+	}
+	// The frames have them, too. Older ones with others come after those that count.
+	before := l.before
+	for at := l.at; ; at += frameSize {
+		if n, _ := l.f.ReadAt(l.ahead, at); n < frameSize {
+			return
+		}
+		if l.sumFrame(before, l.ahead) == stored(l.ahead[16:]) {
+			l.salts = bytes.Clone(l.ahead[8:16])
+			return
+		}
+		before = stored(l.ahead[16:])
+	}
 }
 
 // sum continues a checksum.
@@ -86,200 +106,164 @@ func (l *frames) sum(s [2]uint32, b []byte) [2]uint32 {
 	return s
 }
 
+// sumFrame continues a checksum by a frame.
+func (l *frames) sumFrame(s [2]uint32, frame []byte) [2]uint32 {
+	return l.sum(l.sum(s, frame[:8]), frame[frameHeader:])
+}
+
 func stored(b []byte) [2]uint32 {
 	return [2]uint32{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
 }
 
-// next reads a frame and reports whether it is what its checksum says: one that follows a damaged
-// page can be. Error: io.EOF.
-func (l *frames) next() (right bool, err error) {
+// verdict is what can be told of a frame.
+type verdict uint8
+
+const (
+	unknown  verdict = iota // what was written there
+	restored                // SQLite would not take it, but it is certain what was written there
+	right
+)
+
+// next reads a frame. One that follows a damaged one can be right. Error: io.EOF.
+func (l *frames) next() (is verdict, err error) {
 	if _, err := io.ReadFull(l.f, l.frame); err != nil {
 		if err == io.ErrUnexpectedEOF {
 			err = io.EOF
 		}
-		return false, err
+		return unknown, err
 	}
-	l.at += int64(len(l.frame))
-	right = bytes.Equal(l.frame[8:16], l.salts) && l.sum(l.sum(l.before, l.frame[:8]), l.frame[frameHeader:]) == stored(l.frame[16:])
-	l.before = stored(l.frame[16:])
-	return right, nil
+	l.at += frameSize
+	ours := bytes.Equal(l.frame[8:16], l.salts)
+	sum, says := l.sumFrame(l.before, l.frame), stored(l.frame[16:])
+	switch {
+	case sum == says && ours:
+		is = right
+	case sum == says && l.known: // the salts are not summed
+		is = restored
+	case ours && l.leads(sum): // but for its checksum
+		is, says = restored, sum
+	}
+	l.before, l.known = says, is != unknown
+	return is, nil
 }
 
-// examineLog reads the log at path; the database is not open. A log that is not there
-// is empty.
-func examineLog(path string) (s logState, err error) {
-	l, err := openLog(path)
-	if l == nil {
+// leads reports whether the frame at l.at follows one with a checksum of sum.
+func (l *frames) leads(sum [2]uint32) bool {
+	n, _ := l.f.ReadAt(l.ahead, l.at)
+	return n == frameSize && bytes.Equal(l.ahead[8:16], l.salts) && l.sumFrame(sum, l.ahead) == stored(l.ahead[16:])
+}
+
+// commits returns how many pages the database has after the frame that next read, if a transaction ends
+// with it, or else 0.
+func (l *frames) commits() uint32 { return binary.BigEndian.Uint32(l.frame[4:]) }
+
+// examineLog reads the log of the journal at path, which is not open. A log that is not there
+// is empty. boot is this boot's id or "".
+//
+// All that a process wrote in this boot is there: what is before a transaction that was committed was
+// right once. The rest of one that was not can be anywhere behind, half overwritten by others, and of
+// earlier rounds of the log as well. After a power loss there are holes in what was
+// not synced, so only what is before the next to last sync is certain.
+func examineLog(path, boot string) (s logState, err error) {
+	here := boot != "" && bootOf(path) == boot
+	if here {
+		s.said = readIndex(path + "-shm")
+	}
+	l, err := openLog(path+"-wal", s.said)
+	if err != nil {
 		return s, err
 	}
+	if l == nil {
+		for _, i := range s.said {
+			if i.moved < i.frames {
+				s.believe(i)
+			}
+		}
+		return s, nil
+	}
 	defer l.f.Close()
-	intact := l.intact
+	taken := l.intact
+	if taken {
+		s.hole = walHeader
+	}
+	notes, noted, committed := 0, int64(0), int64(0)
 	for {
-		at := l.at
-		right, err := l.next()
-		switch {
-		case err == io.EOF:
-			return s, nil
-		case err != nil:
+		is, err := l.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
 			return s, err
-		case right && intact:
-			if binary.BigEndian.Uint32(l.frame[4:]) != 0 {
+		}
+		if taken = taken && is == right; taken {
+			s.hole = l.at
+		}
+		if is == unknown {
+			continue
+		}
+		if l.commits() != 0 {
+			committed = l.at
+			if taken {
 				s.commits++
 			}
-		case right:
-			if bytes.Contains(l.frame[frameHeader:], []byte(metaWhole)) {
-				s.beyond++
-				s.sure = at
-			}
-		case intact:
-			intact, s.hole = false, at
+		}
+		if !taken && bytes.Contains(l.frame[frameHeader:], []byte(metaWhole)) {
+			notes, noted = notes+1, l.at
 		}
 	}
+	if here {
+		s.sure = committed
+	} else if notes > 1 {
+		s.sure = noted
+	}
+	for _, i := range s.said {
+		if bytes.Equal(i.salts, l.salts) {
+			s.believe(i)
+		}
+	}
+	return s, nil
 }
 
-// mendLog leaves what is damaged out of the log of the journal at path, which SQLite would end there:
-// most pages are written again and again, so that what was in there is in a later frame, too. It
-// reports whether that makes a database; else everything is as before.
-func mendLog(path string, s logState) (mended bool, err error) {
-	l, err := openLog(path + "-wal")
-	if l == nil {
-		return false, err
-	}
-	defer l.f.Close()
-	body := make([]byte, walHeader)
-	binary.BigEndian.PutUint32(body, l.magic)
-	binary.BigEndian.PutUint32(body[4:], walVersion)
-	binary.BigEndian.PutUint32(body[8:], pageSize)
-	copy(body[16:], l.salts)
-	before := l.sum([2]uint32{}, body[:24])
-	put := func(b []byte) {
-		binary.BigEndian.PutUint32(b, before[0])
-		binary.BigEndian.PutUint32(b[4:], before[1])
-	}
-	put(body[24:])
-	for {
-		at := l.at
-		right, err := l.next()
-		if err == io.EOF || err == nil && !right && at > s.sure {
-			break // the end, as SQLite takes it
-		}
-		if err != nil {
-			return false, err
-		}
-		if !right {
-			continue
-		}
-		before = l.sum(l.sum(before, l.frame[:8]), l.frame[frameHeader:])
-		put(l.frame[16:])
-		body = append(body, l.frame...)
-	}
-	if good, err := tryLog(path, body); !good {
-		return false, err
-	}
-	if err := removed(path + "-shm"); err != nil { // of the log as it was
-		return false, err
-	}
-	if err := l.f.Close(); err != nil { // Windows replaces no file that is open
-		return false, err
-	}
-	return true, atomicfile.Write(path+"-wal", body, 0o600)
+// believe takes over what the index says, which is exact but for a transaction of which it was not told any more.
+func (s *logState) believe(i walIndex) {
+	s.sure, s.moved, s.pages = i.end(), walHeader+int64(i.moved)*frameSize, i.pages
 }
 
-// tryLog reports whether a copy of the journal's database is right with another log.
-func tryLog(path string, log []byte) (good bool, err error) {
-	copied := path + ".mend"
-	defer func() {
-		for _, suffix := range files {
-			err = errors.Join(err, removed(copied+suffix))
-		}
-	}()
-	database, err := busyfile.ReadFile(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = os.WriteFile(copied, database, 0o600)
-	}
-	if err == nil {
-		err = os.WriteFile(copied+"-wal", log, 0o600)
-	}
-	if err != nil {
-		return false, fmt.Errorf("mend the damaged journal: %w", err)
-	}
-	c, failed := connect(copied)
-	if failed != nil {
-		return false, nil
-	}
-	said, failed := c.value("PRAGMA integrity_check")
-	failed = errors.Join(failed, c.Close())
-	return failed == nil && toString(said) == "ok", nil
+// walIndex is what the index of a log, which is shared memory in a file, says of the log.
+type walIndex struct {
+	frames uint32 // committed
+	moved  uint32 // to the database
+	pages  uint32 // of the database then
+	salts  []byte
 }
 
-// examine looks at a journal's files before SQLite does, which would take some damage
-// for an end. It returns where it kept a copy of a log that is damaged in its middle.
-func examine(path string, used bool) (kept string, why error, err error) {
-	log, err := examineLog(path + "-wal")
-	if err != nil {
-		return "", nil, err
-	}
-	info, err := os.Stat(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", nil, err
-	}
-	// A new database is moved from the log to its file before anything else. Less than a
-	// page is as good as nothing, for SQLite too.
-	empty := err != nil || info.Size() < pageSize
-	if err == nil && empty && used || empty && log.commits > 1 {
-		return "", nil, fmt.Errorf("%w: its database is empty, which it was not", ErrDamaged)
-	}
-	if !empty && !knownFormat(path) {
-		return "", nil, fmt.Errorf("%w: its database says that it is of a format there is not", ErrDamaged)
-	}
-	// A power loss leaves holes as well, but not before something that was written
-	// after the next sync had ended.
-	if log.beyond < 2 {
-		return "", nil, nil
-	}
-	if kept, err = copyAside(path); err != nil {
-		return "", nil, err
-	}
-	mended, err := mendLog(path, log)
-	if mended {
-		return kept, fmt.Errorf("%w: its log is, at byte %d, and what was written there, and not once more after that, is lost", ErrDamaged, log.hole), err
-	}
-	return kept, fmt.Errorf("%w: its log is, at byte %d, and what comes after that is lost", ErrDamaged, log.hole), err
-}
+// end is where the committed frames end.
+func (i walIndex) end() int64 { return walHeader + int64(i.frames)*frameSize }
 
-// knownFormat reports whether a database says that SQLite may write it, and how: of one with
-// a larger number there SQLite only reads, and says so with every write.
-// https://www.sqlite.org/fileformat2.html#file_format_version_numbers
-func knownFormat(path string) bool {
+// readIndex reads the header of the index at path, of which there are two copies: those
+// that are right, the older one first. https://www.sqlite.org/walformat.html#the_wal_index_file_format
+func readIndex(path string) (said []walIndex) {
+	const size, end = 48, 2*48 + 4
 	f, err := busyfile.Open(path)
 	if err != nil {
-		return true // which SQLite will tell better
+		return nil
 	}
 	defer f.Close()
-	versions := make([]byte, 2)
-	_, err = f.ReadAt(versions, 18)
-	return err != nil || versions[0] <= 2 && versions[1] <= 2
-}
-
-// asideName is the name under which a journal, or a copy, is set aside.
-func asideName(path string) string {
-	return path + damagedInfix + time.Now().UTC().Format("20060102T150405.000Z")
-}
-
-// copyAside copies a journal's files. Nobody writes to them meanwhile.
-func copyAside(path string) (string, error) {
-	aside := asideName(path)
-	for _, suffix := range []string{"", "-wal"} {
-		body, err := busyfile.ReadFile(path + suffix)
-		if errors.Is(err, fs.ErrNotExist) {
+	b := make([]byte, end)
+	if n, _ := f.ReadAt(b, 0); n < end {
+		return nil
+	}
+	native := binary.NativeEndian
+	summed := frames{order: native}
+	for _, h := range [][]byte{b[:size], b[size : 2*size]} { // the second is written first
+		sum := summed.sum([2]uint32{}, h[:40])
+		if native.Uint32(h) != walVersion || h[12] != 1 || native.Uint16(h[14:]) != pageSize ||
+			sum != [2]uint32{native.Uint32(h[40:]), native.Uint32(h[44:])} {
 			continue
 		}
-		if err == nil {
-			err = os.WriteFile(aside+suffix, body, 0o600)
-		}
-		if err != nil {
-			return "", fmt.Errorf("keep a copy of the damaged journal: %w", err)
-		}
+		i := walIndex{frames: native.Uint32(h[16:]), pages: native.Uint32(h[20:]), salts: h[32:40]}
+		i.moved = min(i.frames, native.Uint32(b[2*size:]))
+		said = append(said, i)
 	}
-	return aside, nil
+	return said
 }

@@ -1,0 +1,345 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// memoryDir returns an empty directory, in memory if there is such a place: opening a journal syncs, which
+// takes long on a disk.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "pocket-journal-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// copyKilled copies the files of an open journal as the end of its process leaves them.
+func copyKilled(t testing.TB, from, to string, suffixes ...string) {
+	t.Helper()
+	if len(suffixes) == 0 {
+		suffixes = files
+	}
+	for _, suffix := range suffixes {
+		b, err := os.ReadFile(from + suffix)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to+suffix, b, 0o600))
+	}
+}
+
+// change is an entry of the size of most.
+func change(n int) Entry {
+	e := entry(1, n, Upload{Object: objectOf(n), Size: 1})
+	e.Update = append(e.Update, make([]byte, 100+n*7%150)...)
+	return e
+}
+
+// burst returns a journal with entries of which no sync knows, each of a transaction of its own, and the
+// bytes of its log.
+func burst(t *testing.T, count int) (path string, log []byte) {
+	path = filepath.Join(memoryDir(t), "journal.db")
+	j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+	for n := range count {
+		require.NoError(t, j.Enqueue(change(n)).Wait())
+	}
+	log, err := os.ReadFile(path + "-wal")
+	require.NoError(t, err)
+	return path, log
+}
+
+// there returns which entries are in a journal, each of which must be what it was.
+func there(t *testing.T, j *Journal) map[int]bool {
+	t.Helper()
+	found := map[int]bool{}
+	last := -1
+	for _, e := range load(t, j).Entries {
+		n := int(e.Start)
+		require.Greater(t, n, last)
+		require.Equal(t, stripped(change(n)), e)
+		found[n], last = true, n
+	}
+	return found
+}
+
+// Damage of the log was taken for what a power loss leaves where no sync had come after it: all from there
+// on was lost without a word.
+func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
+	const count = 120
+	path, log := burst(t, count)
+	frames := (len(log) - walHeader) / frameSize
+	require.Greater(t, frames, 2*count)
+	r := rand.New(rand.NewPCG(7, 7))
+	zero := func(b []byte, at, size int) { clear(b[at:min(len(b), at+size)]) }
+	type damage struct {
+		name string
+		most int // that it may cost
+		do   func(b []byte) []byte
+	}
+	var damages []damage
+	add := func(most int, do func(b []byte) []byte, name string, args ...any) {
+		damages = append(damages, damage{fmt.Sprintf(name, args...), most, do})
+	}
+	for n := range frames {
+		at := walHeader + n*frameSize + r.IntN(frameSize)
+		add(1, func(b []byte) []byte { b[at] ^= 1 << r.IntN(8); return b }, "a bit of frame %d, at %d", n, at)
+	}
+	for n := 0; n < len(log); n += 4096 {
+		add(3, func(b []byte) []byte { zero(b, n, 4096); return b }, "a page of zeros at %d", n)
+	}
+	for n := range walHeader {
+		add(0, func(b []byte) []byte { b[n] ^= 0x40; return b }, "byte %d of the header", n)
+	}
+	add(0, func(b []byte) []byte { zero(b, 0, walHeader); return b }, "the header")
+	add(1, func(b []byte) []byte { zero(b, len(b)-frameSize, frameSize); return b }, "the last frame")
+	add(1, func(b []byte) []byte { return b[:len(b)-frameSize] }, "cut by a frame")
+	add(1, func(b []byte) []byte { return b[:len(b)-1] }, "cut by a byte")
+	add(count-20, func(b []byte) []byte { return b[:walHeader+frames/2*frameSize] }, "cut in the middle")
+	for n := range 20 {
+		add(12, func(b []byte) []byte {
+			for range 6 {
+				b[walHeader+r.IntN(len(b)-walHeader)] ^= 0x10
+			}
+			return b
+		}, "six places, %d", n)
+	}
+	dir := memoryDir(t)
+	for n, d := range damages {
+		damaged := filepath.Join(dir, fmt.Sprint(n))
+		copyKilled(t, path, damaged)
+		b := d.do(bytes.Clone(log))
+		require.NoError(t, os.WriteFile(damaged+"-wal", b, 0o600))
+		j, aside := openDamaged(t, damaged, Options{Boot: "one"})
+		kept, err := os.ReadFile(aside + "-wal")
+		require.NoError(t, err, d.name)
+		require.Equal(t, b, kept, d.name)
+		require.GreaterOrEqual(t, len(there(t, j)), count-d.most, d.name)
+		require.NoError(t, j.Close())
+		for _, left := range []string{".mend*", ".salvage*"} {
+			left, err := filepath.Glob(damaged + left)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		}
+	}
+}
+
+// openDamaged opens a damaged journal as the file system does, and returns the name of what was kept.
+func openDamaged(t *testing.T, path string, opts Options) (*Journal, string) {
+	t.Helper()
+	j, err := Open(path, opts)
+	if err == nil {
+		kept, why := j.Kept()
+		require.ErrorIs(t, why, ErrDamaged)
+		return j, kept
+	}
+	require.ErrorIs(t, err, ErrDamaged)
+	aside, err := SetAside(path)
+	require.NoError(t, err)
+	j, err = Open(path, opts)
+	require.NoError(t, err)
+	_, err = j.Salvage(ctx, aside)
+	require.NoError(t, err)
+	return j, aside
+}
+
+// What was moved to the database must not be hidden by what the log has from before.
+func TestDamageInWhatWasMovedToTheDatabaseCostsNothing(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "journal.db")
+	j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+	const count = 60
+	for n := range count {
+		require.NoError(t, j.Enqueue(change(n)).Wait())
+		if n == 40 {
+			// Somebody who reads keeps the log from being begun anew.
+			reader, err := connect(path)
+			require.NoError(t, err)
+			defer reader.Close()
+			require.NoError(t, reader.run("BEGIN"))
+			_, err = reader.number("SELECT count(*) FROM entries")
+			require.NoError(t, err)
+			_, _, err = j.db.side.checkpoint("PASSIVE")
+			require.NoError(t, err)
+		}
+	}
+	info, err := os.Stat(path + "-wal")
+	require.NoError(t, err)
+	whole := 0
+	tried := 0
+	for at := int64(walHeader + 100); at < info.Size(); at += frameSize {
+		damaged := filepath.Join(memoryDir(t), "journal.db")
+		copyKilled(t, path, damaged)
+		f, err := os.OpenFile(damaged+"-wal", os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xaa}, 1000), at)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		said := readIndex(damaged + "-shm")
+		require.Len(t, said, 2)
+		again, _ := openDamaged(t, damaged, Options{Boot: "one"})
+		n := len(there(t, again))
+		if at < walHeader+int64(said[0].moved)*frameSize {
+			require.Equal(t, count, n)
+			whole++
+		}
+		require.GreaterOrEqual(t, n, count-1)
+		tried++
+		require.NoError(t, again.Close())
+	}
+	require.Greater(t, whole, 10)
+	require.Greater(t, tried, whole)
+}
+
+// tails leave behind the end of the log what is no damage, and return how many entries there are.
+var tails = map[string]func(t *testing.T, j *Journal) int{
+	"rolled back after it was written": func(t *testing.T, j *Journal) int {
+		spill(t, j, 300)
+		require.NoError(t, j.db.main.run("ROLLBACK"))
+		return 0
+	},
+	"half overwritten": func(t *testing.T, j *Journal) int {
+		spill(t, j, 300)
+		require.NoError(t, j.db.main.run("ROLLBACK"))
+		require.NoError(t, j.Enqueue(change(100)).Wait())
+		return 1
+	},
+	"not finished": func(t *testing.T, j *Journal) int {
+		spill(t, j, 300)
+		return 0
+	},
+	"of an earlier round": func(t *testing.T, j *Journal) int {
+		spill(t, j, 300)
+		require.NoError(t, j.db.main.run("COMMIT"))
+		_, _, err := j.db.main.checkpoint("RESTART")
+		require.NoError(t, err)
+		require.NoError(t, j.Enqueue(change(100)).Wait())
+		return 301
+	},
+	"of an earlier round that is to be overwritten": func(t *testing.T, j *Journal) int {
+		spill(t, j, 300)
+		require.NoError(t, j.db.main.run("COMMIT"))
+		_, _, err := j.db.main.checkpoint("RESTART")
+		require.NoError(t, err)
+		return 300
+	},
+	"emptied": func(t *testing.T, j *Journal) int {
+		_, _, err := j.db.main.checkpoint("TRUNCATE")
+		require.NoError(t, err)
+		return 0
+	},
+}
+
+// spill begins a transaction of which SQLite writes pages to the log before its end.
+func spill(t *testing.T, j *Journal, count int) {
+	t.Helper()
+	require.NoError(t, j.db.main.run("PRAGMA cache_size=10; BEGIN IMMEDIATE"))
+	for n := range count {
+		e := change(500 + n)
+		require.NoError(t, j.db.main.run(fmt.Sprintf("INSERT INTO entries VALUES (%d, 1, %d, %d, x'%x')", 500+n, e.Start, e.End, e.Update)))
+	}
+	info, err := os.Stat(j.path + "-wal")
+	require.NoError(t, err)
+	require.Greater(t, info.Size(), int64(10*frameSize))
+}
+
+func TestWhatAKillLeavesIsNoDamage(t *testing.T) {
+	for name, leave := range tails {
+		for _, suffixes := range [][]string{{"", "-wal", "-shm", "-boot"}, {"", "-wal", "-boot"}} {
+			t.Run(fmt.Sprint(name, suffixes), func(t *testing.T) {
+				path := filepath.Join(memoryDir(t), "journal.db")
+				j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+				for n := range 20 {
+					require.NoError(t, j.Enqueue(change(n)).Wait())
+				}
+				more := leave(t, j)
+				killed := filepath.Join(memoryDir(t), "journal.db")
+				copyKilled(t, path, killed, suffixes...)
+				_ = j.db.main.run("ROLLBACK") // for Close
+				for range 2 {
+					j = open(t, killed, Options{SyncDelay: time.Hour, Boot: "one"})
+					_, why := j.Kept()
+					require.NoError(t, why)
+					require.Len(t, there(t, j), 20+more)
+					again := filepath.Join(memoryDir(t), "journal.db")
+					copyKilled(t, killed, again)
+					killed = again
+				}
+			})
+		}
+	}
+}
+
+// What a power loss left behind the end of the log is not taken for what was written since.
+func TestPowerLossAndThenAKillAreNoDamage(t *testing.T) {
+	path, log := burst(t, 40)
+	lost := filepath.Join(memoryDir(t), "journal.db")
+	copyKilled(t, path, lost)
+	b := bytes.Clone(log)
+	clear(b[len(b)/2 : len(b)/2+10_000])
+	require.NoError(t, os.WriteFile(lost+"-wal", b, 0o600))
+	j := open(t, lost, Options{SyncDelay: time.Hour, Boot: "two"})
+	_, why := j.Kept()
+	require.NoError(t, why)
+	left := len(there(t, j))
+	require.Less(t, left, 40)
+	for n := range 3 {
+		require.NoError(t, j.Enqueue(change(100+n)).Wait())
+	}
+	killed := filepath.Join(memoryDir(t), "journal.db")
+	copyKilled(t, lost, killed, "", "-wal", "-boot")
+	j = open(t, killed, Options{Boot: "two"})
+	_, why = j.Kept()
+	require.NoError(t, why)
+	require.Len(t, there(t, j), left+3)
+}
+
+func TestBootIsNotedOnceItsLogIsEmpty(t *testing.T) {
+	path, _ := burst(t, 3)
+	require.Equal(t, "one", bootOf(path))
+	left := filepath.Join(memoryDir(t), "journal.db")
+	copyKilled(t, path, left, "", "-wal", "-boot")
+	reader, err := connect(left)
+	require.NoError(t, err)
+	require.NoError(t, reader.run("BEGIN"))
+	_, err = reader.number("SELECT count(*) FROM entries")
+	require.NoError(t, err)
+	require.NoError(t, open(t, left, Options{Boot: "two"}).Close())
+	require.Equal(t, "one", bootOf(left), "somebody reads the log")
+	require.NoError(t, reader.Close())
+	j := open(t, left, Options{Boot: ""})
+	require.Equal(t, "one", bootOf(left))
+	require.NoError(t, j.Close())
+	j = open(t, left, Options{Boot: "two"})
+	require.Equal(t, "two", bootOf(left))
+	require.Len(t, there(t, j), 3)
+}
+
+// The frame that ends the last transaction is lost, and what else it wrote is not.
+func TestLastTransactionLosesOnlyWhatIsDamaged(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "journal.db")
+	j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+	require.NoError(t, j.Enqueue(change(0)).Wait())
+	var last *Ticket
+	for n := 1; n < 40; n++ {
+		last = j.Enqueue(change(n))
+	}
+	require.NoError(t, last.Wait())
+	damaged := filepath.Join(memoryDir(t), "journal.db")
+	copyKilled(t, path, damaged)
+	log, err := os.ReadFile(path + "-wal")
+	require.NoError(t, err)
+	require.NotZero(t, binary.BigEndian.Uint32(log[len(log)-frameSize+4:]))
+	clear(log[len(log)-frameSize:])
+	require.NoError(t, os.WriteFile(damaged+"-wal", log, 0o600))
+	j, _ = openDamaged(t, damaged, Options{Boot: "one"})
+	require.Greater(t, len(there(t, j)), 20)
+}
