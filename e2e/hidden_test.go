@@ -55,11 +55,20 @@ func TestHiddenPocket(t *testing.T) {
 func TestMistakesThatNobodySeesAreLogged(t *testing.T) {
 	m := newMachine(t)
 	m.configure(`[[mounts]]`, `mount_path = "~/x"`, `storage = "nowhere"`)
-	p := m.startHidden("")
-	if code := p.wait(); code != exitUsage {
-		t.Errorf("code %d", code)
-	}
-	if log := m.log(); !strings.Contains(log, "config.toml:3: mounts.storage: ") {
-		t.Errorf("the log is\n%s", log)
+	for _, c := range []struct {
+		args []string
+		log  string
+	}{
+		{nil, "config.toml:3: mounts.storage: "},
+		{[]string{"--bogus"}, `msg="says: unknown flag: --bogus: see pocket --help"`},
+		{[]string{"mount"}, `is not a command: see pocket --help"`},
+	} {
+		p := m.startHidden("", c.args...)
+		if code := p.wait(); code != exitUsage {
+			t.Errorf("code %d", code)
+		}
+		if log := m.log(); !strings.Contains(log, c.log) {
+			t.Errorf("no %s in the log:\n%s", c.log, log)
+		}
 	}
 }

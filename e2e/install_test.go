@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"debug/pe"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -59,6 +60,14 @@ func (i *installing) program() string {
 		return i.data("bin", "pocket.exe")
 	}
 	return i.home(".local", "bin", "pocket")
+}
+
+// starter is what starts it with the login.
+func (i *installing) starter() string {
+	if onWindows {
+		return i.data("bin", "pocketw.exe")
+	}
+	return i.program()
 }
 
 // run runs a pocket, or another program, and expects a code. It returns what the command said on
@@ -187,13 +196,13 @@ const autostartOfWindows = `HKCU\Software\Microsoft\Windows\CurrentVersion\Run  
 func (i *installing) startsByItself(said string) {
 	i.t.Helper()
 	if !onWindows {
-		if !strings.Contains(said, "pocket: it does not start by itself: ") || !strings.Contains(said, ": let what starts programs here run "+i.program()) {
+		if !strings.Contains(said, "pocket: it does not start by itself: ") || !strings.Contains(said, ": let what starts programs here run "+i.starter()) {
 			i.t.Errorf("said %q", said)
 		}
 		return
 	}
 	i.says("autostart  " + autostartOfWindows)
-	if value := i.runValue(); value != `"`+native(i.program())+`" --retry` {
+	if value := i.runValue(); value != `"`+native(i.starter())+`" --retry` {
 		i.t.Errorf("the registry starts %s", value)
 	}
 }
@@ -226,10 +235,10 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	t.Parallel()
 	i := newInstalling(t)
 	i.configure(dirStorage("store", newFolder(t)), mountTable("files", "store"))
-	installed, pocket := "installed  "+native(i.program()), filepath.Base(i.program())
+	installed := "installed  " + native(i.program())
 
 	said := i.run(0, i.pocket, "install")
-	i.says(installed, "mounted    files at "+native(i.home("files")))
+	i.says(installed, "installed  "+native(i.starter()), "mounted    files at "+native(i.home("files")))
 	i.startsByItself(said)
 	first := i.pid()
 	checkDetached(t, first)
@@ -253,15 +262,15 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	i.run(0, i.program(), "install")
 	i.says("stopped    pid "+strconv.Itoa(third), installed)
 	fourth := i.pid()
-	i.programsLeft(pocket)
+	i.programsLeft(slices.Compact([]string{filepath.Base(i.program()), filepath.Base(i.starter())})...)
 
 	i.run(0, i.program(), "uninstall", "--dry-run")
-	i.says("would be stopped     pid "+strconv.Itoa(fourth), "would be removed     "+native(i.program()))
+	i.says("would be stopped     pid "+strconv.Itoa(fourth), "would be removed     "+native(i.program()), "would be removed     "+native(i.starter()))
 	if got := readFile(t, i.home("files", "file")); got != "written before the upgrade" {
 		t.Errorf("the file is %q", got)
 	}
 	i.run(0, i.pocket, "uninstall")
-	i.says("stopped    pid "+strconv.Itoa(fourth), "removed    "+native(i.program()),
+	i.says("stopped    pid "+strconv.Itoa(fourth), "removed    "+native(i.program()), "removed    "+native(i.starter()),
 		"kept       "+native(filepath.Dir(i.configFile())), "kept       "+native(i.data()))
 	i.waitGone(fourth)
 	i.programsLeft()
@@ -661,13 +670,58 @@ func TestLogonOnWindows(t *testing.T) {
 	i.run(0, i.pocket, "uninstall")
 }
 
-// Since Windows 11 24H2 this keeps the window of a console from being shown at the logon.
-func TestManifestOnWindows(t *testing.T) {
+// subsystem returns the subsystem of a program for Windows.
+func subsystem(t *testing.T, path string) uint16 {
+	t.Helper()
+	f, err := pe.Open(path)
+	must(t, err)
+	defer f.Close()
+	switch header := f.OptionalHeader.(type) {
+	case *pe.OptionalHeader32:
+		return header.Subsystem
+	case *pe.OptionalHeader64:
+		return header.Subsystem
+	}
+	t.Fatal(path, "has no optional header")
+	return 0
+}
+
+// Windows makes a console for every program of consoles that it starts itself. What it starts at the logon is none.
+func TestStarterOnWindows(t *testing.T) {
+	needMounts(t)
 	if !onWindows {
-		t.Skip("programs have none elsewhere")
+		t.Skip("there is none elsewhere")
 	}
-	manifest := strings.ReplaceAll(readFile(t, filepath.Join("..", "cmd", "pocket", "pocket.manifest")), "\r\n", "\n")
-	if !strings.Contains(manifest, ">detached</consoleAllocationPolicy>") || !strings.Contains(strings.ReplaceAll(readFile(t, program), "\r\n", "\n"), manifest) {
-		t.Error("pocket.exe wants a console")
+	t.Parallel()
+	i := newInstalling(t)
+	i.configure(mountTable("files", "memory"))
+	i.run(0, i.pocket, "install", "--no-start")
+	if got := subsystem(t, i.program()); got != pe.IMAGE_SUBSYSTEM_WINDOWS_CUI {
+		t.Errorf("pocket.exe is of subsystem %d", got)
 	}
+	if got := subsystem(t, i.starter()); got != pe.IMAGE_SUBSYSTEM_WINDOWS_GUI {
+		t.Errorf("pocketw.exe is of subsystem %d", got)
+	}
+
+	// By hand, as from the Explorer: it leaves a pocket.exe, and what is wrong is in the log.
+	start := func(args ...string) *process {
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		must(t, err)
+		defer null.Close()
+		cmd := programCommand(i.starter(), args...)
+		cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = i.env, i.home(), null, null, null
+		return i.startCommand(cmd)
+	}
+	if code := start("--bogus").wait(); code != exitUsage || !strings.Contains(i.log(), "says: unknown flag: --bogus: see pocket --help") {
+		t.Errorf("code %d, and the log is\n%s", code, i.log())
+	}
+	if code := start().wait(); code != exitOK {
+		t.Errorf("code %d", code)
+	}
+	i.waitAnswers()
+	if code, _, said := i.ask("stop"); code != exitOK {
+		t.Errorf("pocket stop: code %d: %s", code, said)
+	}
+	i.run(0, i.pocket, "uninstall")
+	i.programsLeft()
 }

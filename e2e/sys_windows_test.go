@@ -227,9 +227,9 @@ func logon(i *installing) {
 		wineLogon(i)
 		return
 	}
-	cmd := exec.Command(i.program())
+	cmd := exec.Command(i.starter())
 	cmd.Env, cmd.Dir = i.env, i.home()
-	cmd.SysProcAttr = &syscall.SysProcAttr{CmdLine: i.runValue(), CreationFlags: windows.CREATE_NEW_CONSOLE, HideWindow: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{CmdLine: i.runValue()}
 	must(i.t, cmd.Start())
 	must(i.t, cmd.Process.Release())
 }

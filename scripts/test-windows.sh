@@ -72,7 +72,7 @@ only=(-run "$(IFS='|'; echo "${cases[*]}")")
 if [ "$e2e" = all ]; then
 	only=(-short -timeout 60m) # without the file of 1 GiB
 	# Of those that are built for Windows all that need no bucket and none of Linux' programs.
-	export POCKET_E2E_WINDOWS='TestConfigurationIs|TestFsync|TestHidden|TestImport|TestInput|TestInstall|TestLogIs|TestLogon|TestManifest|TestMistakes|TestMountPoint|TestOriginal|TestRestore|TestSecondPocket|TestStatusOfMount|TestStatusOfProcess|TestStopWithOpenFiles|TestUninstall|TestWaitCommits|TestWatch|TestWriters'
+	export POCKET_E2E_WINDOWS='TestConfigurationIs|TestFsync|TestHidden|TestImport|TestInput|TestInstall|TestLogIs|TestLogon|TestMistakes|TestMountPoint|TestOriginal|TestRestore|TestSecondPocket|TestStatusOfMount|TestStatusOfProcess|TestStopWithOpenFiles|TestUninstall|TestWaitCommits|TestWatch|TestWriters'
 fi
 POCKET_E2E_WINE=/usr/lib/wine/wine64 POCKET_E2E_BINARY=$bin/pocket.exe GOFLAGS=-overlay=$work/overlay.json \
 	go test -count=1 ./e2e "${only[@]}"

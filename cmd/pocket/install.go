@@ -40,8 +40,9 @@ Windows    %LOCALAPPDATA%\hamflx\pocket\bin    HKCU\...\CurrentVersion\Run, valu
 Linux      ~/.local/bin                        systemd, ~/.config/systemd/user/pocket.service
 macOS      ~/.local/bin                        launchd, ~/Library/LaunchAgents
 
-pocket-creds and pocket-index are copied too when they lie beside pocket. It runs without
-a window and writes to its log only, and tries mounts that fail again (pocket --retry).
+pocket-creds and pocket-index are copied too when they lie beside pocket; on Windows there is
+pocketw.exe as well, which starts pocket.exe without a window. What is started has no window,
+writes to its log only, and tries mounts that fail again (pocket --retry).
 Installing again, or a newer version, replaces what is there: a pocket that is installed, or
 runs with the same configuration, is stopped as by pocket stop. When a step fails, or nothing
 can be mounted, what was there before is put back and started again.
@@ -169,8 +170,8 @@ func (i *installer) configuration() (file string, args []string, err error) {
 
 // install does it, and takes back what it has done when a step fails.
 func (i *installer) install(ctx context.Context, self, file string, args []string, startNow bool) int {
-	program, entry := i.site.Program(), i.site.Entry
-	text, err := entry.Text(program, args)
+	program, starter, entry := i.site.Program(), i.site.Starter(), i.site.Entry
+	text, err := entry.Text(starter, args)
 	if err != nil {
 		i.say("%v: nothing was installed", err)
 		return exitUsage
@@ -184,7 +185,9 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 		i.sayEach(err)
 	}
 	if i.dryRun {
-		i.did("installed", "%s", program)
+		for _, path := range slices.Compact([]string{program, starter}) {
+			i.did("installed", "%s", path)
+		}
 		i.sayEntry(args)
 		for _, p := range i.running {
 			i.did("stopped", "pid %d", p.PID)
@@ -209,12 +212,15 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 	}
 	var started autostart.Started
 	if err == nil {
-		for _, path := range append(paths, program)[:max(len(paths), 1)] {
+		if !slices.Contains(paths, program) {
+			paths = append([]string{program}, paths...) // it has installed itself
+		}
+		for _, path := range paths {
 			i.did("installed", "%s", path)
 		}
 		i.sayEntry(args)
 		if startNow {
-			started, err = i.start(ctx, program, args)
+			started, err = i.start(ctx, starter, args)
 		}
 	}
 	if err != nil {
@@ -232,7 +238,7 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 // sayEntry tells what starts pocket.
 func (i *installer) sayEntry(args []string) {
 	if why := autostart.Why(i.site.Entry); why != "" {
-		i.say("it does not start by itself: %s: let what starts programs here run %s %s", why, i.site.Program(), strings.Join(args, " "))
+		i.say("it does not start by itself: %s: let what starts programs here run %s %s", why, i.site.Starter(), strings.Join(args, " "))
 		return
 	}
 	i.did("autostart", "%v", i.site.Entry)
@@ -243,7 +249,7 @@ func (i *installer) sayEntry(args []string) {
 func (i *installer) findReplaced(ctx context.Context, file string) error {
 	i.config = ""
 	err := i.find(ctx)
-	pids := autostart.Running(i.site.Program())
+	pids := i.site.Running()
 	i.running = slices.DeleteFunc(i.running, func(p *control.Process) bool {
 		return !slices.Contains(pids, p.PID) && (file == "" || !sameFile(p.Config, file))
 	})
@@ -310,11 +316,11 @@ func (i *installer) stillRunning(ctx context.Context) bool {
 	})
 }
 
-// start starts the installed program and waits until its mounts are there or have failed.
-func (i *installer) start(ctx context.Context, program string, args []string) (autostart.Started, error) {
+// start starts what is installed, by its starter, and waits until its mounts are there or have failed.
+func (i *installer) start(ctx context.Context, starter string, args []string) (autostart.Started, error) {
 	log := statedir.LogFile(i.dataDir)
 	seen := size(log)
-	started, err := i.site.Entry.Start(ctx, program, args)
+	started, err := i.site.Entry.Start(ctx, starter, args)
 	if err != nil {
 		return started, err
 	}
@@ -397,7 +403,7 @@ func (i *installer) takeBack(change *autostart.Change, before string, hadEntry b
 	// The user may have pressed Ctrl-C: this is done all the same.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	entry, program := i.site.Entry, i.site.Program()
+	entry := i.site.Entry
 	err := i.findReplaced(ctx, "")
 	i.timeout = endGrace
 	if len(i.running) > 0 {
@@ -417,11 +423,15 @@ func (i *installer) takeBack(change *autostart.Change, before string, hadEntry b
 		return
 	}
 	i.say("nothing was installed: what was there before is as it was")
+	starter := i.site.Starter()
+	if _, err := os.Stat(starter); errors.Is(err, os.ErrNotExist) {
+		starter = i.site.Program() // an earlier version has no other
+	}
 	for _, p := range replaced {
-		if _, err := os.Stat(program); err == nil && p.Config != "" {
+		if _, err := os.Stat(starter); err == nil && p.Config != "" {
 			args := []string{"--retry", "--config", p.Config}
 			var again autostart.Started
-			if again, err = entry.Start(ctx, program, args); err == nil {
+			if again, err = entry.Start(ctx, starter, args); err == nil {
 				i.say("started again: pid %d", again.PID)
 				continue
 			}

@@ -10,7 +10,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/hamflx/pocket/internal/autostart"
 	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/statedir"
 	"github.com/hamflx/pocket/internal/term"
 )
 
@@ -120,7 +122,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 	case flags.NArg() > 1:
 		return wrong(stderr, "%q is one argument too many", flags.Arg(1))
 	case command == "":
-		if leaveConsole(args) {
+		if autostart.HandOver(args) {
 			return exitClean
 		}
 		return mountAll(o, stdin, stderr, env)
@@ -135,8 +137,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env config.En
 	}
 }
 
-// wrong reports wrong usage.
+// wrong reports wrong usage, in the log when nobody sees what is on stderr.
 func wrong(stderr io.Writer, format string, args ...any) int {
+	if dataDir, err := statedir.DataDir(); err == nil && term.Unseen(stderr) {
+		r := newRunner(stderr)
+		r.openLog(dataDir, false)
+		defer r.closeLog()
+		stderr = logLines{r.log}
+	}
 	fmt.Fprintf(stderr, "pocket: "+format+": see pocket --help\n", args...)
 	return exitUsage
 }

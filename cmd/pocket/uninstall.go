@@ -12,7 +12,6 @@ import (
 	"github.com/hamflx/pocket/cmd/pocket/internal/session"
 	"github.com/hamflx/pocket/fsimpl/fusehost"
 	"github.com/hamflx/pocket/internal/aside"
-	"github.com/hamflx/pocket/internal/autostart"
 	"github.com/hamflx/pocket/internal/config"
 )
 
@@ -118,7 +117,7 @@ func (i *installer) uninstall(ctx context.Context, hasEntry bool) int {
 		}
 		i.did("removed", "%s", r.Path)
 	}
-	for _, pid := range autostart.Running(i.site.Program()) {
+	for _, pid := range i.site.Running() {
 		i.say("process %d still runs %s and was not asked to stop: end it, or log off", pid, i.site.Program())
 	}
 	if file, _ := config.Locate("", i.env); file != "" && filepath.Dir(file) != i.env.Dir {

@@ -2,12 +2,15 @@
 // of the user's, and an entry by which the system starts it with the user's session.
 //
 //	          programs                          entry
-//	Windows   %LOCALAPPDATA%\hamflx\pocket\bin  HKCU\...\CurrentVersion\Run, value Pocket
+//	Windows   %LOCALAPPDATA%\hamflx\pocket\bin  HKCU\...\CurrentVersion\Run, value Pocket: pocketw.exe
 //	Linux     ~/.local/bin                      systemd: ~/.config/systemd/user/pocket.service
 //	macOS     ~/.local/bin                      launchd: ~/Library/LaunchAgents/dev.hamflx.pocket.plist
 //
 // ~/.local/bin is where the XDG base directory specification has a user's programs; it is
-// on PATH nearly everywhere. The places on Windows are those of the first Pocket.
+// on PATH nearly everywhere. The places on Windows are those of the first Pocket. There pocket.exe is
+// a program for consoles, and the system makes one with a window wherever it starts such a program by
+// itself. So pocketw.exe is installed with it: the same program, for which it makes none, which starts
+// pocket.exe without a window.
 //
 // Every step can be taken back: what was installed before stays usable until a new one runs.
 // Nothing here touches the configuration, credentials or state.
@@ -25,7 +28,20 @@ type Site struct {
 }
 
 // Program returns the path of pocket itself.
-func (s *Site) Program() string { return filepath.Join(s.Dir, names[0]) }
+func (s *Site) Program() string { return filepath.Join(s.Dir, pocketName) }
+
+// Starter returns the path of what the entry starts: pocket itself, or on Windows what starts it without a
+// window.
+func (s *Site) Starter() string { return filepath.Join(s.Dir, starterName) }
+
+// Running returns the processes, but for this one, that run pocket as it is installed.
+func (s *Site) Running() []int {
+	pids := Running(s.Program())
+	if starterName != pocketName {
+		pids = append(pids, Running(s.Starter())...)
+	}
+	return pids
+}
 
 // Entry is what starts pocket with the user's session.
 type Entry interface {
@@ -39,22 +55,23 @@ type Entry interface {
 	Save(ctx context.Context, text string) error
 	// Remove removes it; that there is none is no error.
 	Remove(ctx context.Context) error
-	// Start starts the program now, in the way it is started with the session. It does
+	// Start starts the site's starter now, in the way it is started with the session. It does
 	// not wait for its mounts.
 	Start(ctx context.Context, program string, args []string) (Started, error)
 	// Halt makes sure that a program that was told to end is not started again.
 	Halt(ctx context.Context) error
 }
 
-// Started is a program that was started.
+// Started is a pocket that was started.
 type Started struct {
 	PID   int
 	Alive func() bool // reports whether it still runs
 }
 
-// names are the programs; the others are for pocket's user and are installed when they lie beside
-// it.
-var names = []string{"pocket" + exeSuffix, "pocket-creds" + exeSuffix, "pocket-index" + exeSuffix}
+const pocketName = "pocket" + exeSuffix
+
+// beside are the names of the programs for pocket's user, which are installed when they lie beside it.
+var beside = []string{"pocket-creds" + exeSuffix, "pocket-index" + exeSuffix}
 
 // none is an Entry where nothing starts programs with a session.
 type none struct{ why string }

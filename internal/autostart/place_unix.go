@@ -15,7 +15,13 @@ import (
 	"time"
 )
 
-const exeSuffix = ""
+const (
+	exeSuffix   = ""
+	starterName = pocketName
+)
+
+// itself are the programs that are made of pocket.
+var itself = []madeOfPocket{{name: pocketName}}
 
 // userPrograms is the directory of a user's programs:
 // https://specifications.freedesktop.org/basedir-spec/latest/
@@ -27,6 +33,9 @@ func Detach(program string, args []string) (Started, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return start(cmd)
 }
+
+// HandOver is Windows': see there.
+func HandOver([]string) bool { return false }
 
 // setAside renames a file and returns where it is now.
 func setAside(path string) (string, error) {

@@ -3,11 +3,9 @@ package autostart
 import (
 	"crypto/rand"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -15,7 +13,13 @@ import (
 	"github.com/hamflx/pocket/internal/statedir"
 )
 
-const exeSuffix = ".exe"
+const (
+	exeSuffix   = ".exe"
+	starterName = "pocketw.exe"
+)
+
+// itself are the programs that are made of pocket, whichever of them that is.
+var itself = []madeOfPocket{{pocketName, subsystemConsole}, {starterName, subsystemGUI}}
 
 // Open returns the site of this user.
 func Open() (*Site, error) {
@@ -24,15 +28,6 @@ func Open() (*Site, error) {
 		return nil, err
 	}
 	return &Site{Dir: filepath.Join(dataDir, "bin"), Entry: runValue{key: runKey, name: "Pocket"}}, nil
-}
-
-// Detach starts a program without a window, which goes on when this one and its console end.
-func Detach(program string, args []string) (Started, error) {
-	cmd := exec.Command(program, args...)
-	// A console, but without a window: what pocket may run (a credential_process of the
-	// AWS configuration) uses it instead of showing one of its own.
-	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NO_WINDOW | windows.CREATE_NEW_PROCESS_GROUP}
-	return start(cmd)
 }
 
 // setAside renames a program that runs and returns where it is now: in the directory for

@@ -32,18 +32,25 @@ type changed struct {
 	placed bool   // the new one is in its place
 }
 
+// madeOfPocket is a program that is a copy of pocket: on Windows of a subsystem, else as it is.
+type madeOfPocket struct {
+	name      string
+	subsystem uint16
+}
+
+// names returns the names of all programs.
+func names() (all []string) {
+	for _, p := range itself {
+		all = append(all, p.name)
+	}
+	return append(all, beside...)
+}
+
 // Stage copies self, and those of the other programs that lie beside it, into the site's
 // directory, where Swap then puts them into their places. Nothing of what is installed
-// changes. When self is the installed program the Change is empty.
+// changes. A program that is in its place already is not in the Change.
 func (s *Site) Stage(self string) (c *Change, err error) {
 	c = &Change{dir: s.Dir}
-	there, err := os.Stat(self)
-	if err != nil {
-		return nil, fmt.Errorf("read the program: %w", err)
-	}
-	if installed, err := os.Stat(s.Program()); err == nil && os.SameFile(there, installed) {
-		return c, nil
-	}
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the programs: %w", err)
 	}
@@ -53,34 +60,48 @@ func (s *Site) Stage(self string) (c *Change, err error) {
 			err = errors.Join(err, c.Undo())
 		}
 	}()
-	for i, name := range names {
-		from := self
-		if i > 0 {
-			from = filepath.Join(filepath.Dir(self), name)
+	for _, p := range itself {
+		if err := c.stage(self, p); err != nil {
+			return c, err
 		}
-		staged, err := stage(from, filepath.Join(s.Dir, name))
-		if i > 0 && errors.Is(err, fs.ErrNotExist) {
-			continue
+	}
+	for _, name := range beside {
+		err := c.stage(filepath.Join(filepath.Dir(self), name), madeOfPocket{name: name})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return c, err
 		}
-		if err != nil {
-			return c, fmt.Errorf("copy %s to %s: %w", from, s.Dir, err)
-		}
-		c.files = append(c.files, changed{path: filepath.Join(s.Dir, name), staged: staged})
 	}
 	return c, nil
 }
 
-// beside returns a name for a program beside its place.
-func beside(path, infix string) string { return path + infix + rand.Text()[:8] + exeSuffix }
+// stage adds the copy of a program to the Change, unless it is in its place.
+func (c *Change) stage(from string, p madeOfPocket) error {
+	path := filepath.Join(c.dir, p.name)
+	if there, err := os.Stat(from); err == nil {
+		if installed, err := os.Stat(path); err == nil && os.SameFile(there, installed) {
+			return nil
+		}
+	}
+	staged, err := stage(from, path, p.subsystem)
+	if err != nil {
+		return fmt.Errorf("copy %s to %s: %w", from, path, err)
+	}
+	c.files = append(c.files, changed{path: path, staged: staged})
+	return nil
+}
 
-// stage copies a program that belongs to path, durably, and returns its temporary name.
-func stage(from, path string) (name string, err error) {
+// near returns a name for a program beside its place.
+func near(path, infix string) string { return path + infix + rand.Text()[:8] + exeSuffix }
+
+// stage copies a program that belongs to path, durably and as one of a subsystem unless that is 0, and
+// returns its temporary name.
+func stage(from, path string, subsystem uint16) (name string, err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(beside(path, newInfix), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := os.OpenFile(near(path, newInfix), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
 	}
@@ -90,6 +111,9 @@ func stage(from, path string) (name string, err error) {
 		}
 	}()
 	_, err = io.Copy(out, in)
+	if err == nil && subsystem != 0 {
+		err = setSubsystem(out, subsystem)
+	}
 	if err == nil {
 		err = out.Chmod(0o755)
 	}
@@ -123,7 +147,7 @@ func (c *Change) Swap() error {
 }
 
 func (f *changed) swap() error {
-	kept := beside(f.path, oldInfix)
+	kept := near(f.path, oldInfix)
 	linked := os.Link(f.path, kept)
 	if linked == nil {
 		f.kept = kept
@@ -135,7 +159,7 @@ func (f *changed) swap() error {
 		}
 		// Windows replaces no program that runs. It renames one, though; the link
 		// stays, for it cannot be removed either.
-		kept = beside(f.path, oldInfix)
+		kept = near(f.path, oldInfix)
 	}
 	if err := os.Rename(f.path, kept); err != nil {
 		return err
@@ -183,7 +207,7 @@ func (c *Change) Done() {
 }
 
 // sweep removes what earlier installations have left behind, also one that was killed. Others' files, which have
-// names that beside does not make, stay.
+// names that near does not make, stay.
 func (s *Site) sweep() {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
@@ -197,7 +221,7 @@ func (s *Site) sweep() {
 }
 
 func (s *Site) isLeftover(name string) bool {
-	for _, program := range names {
+	for _, program := range names() {
 		for _, infix := range []string{oldInfix, newInfix} {
 			random, ours := strings.CutPrefix(name, program+infix)
 			random = strings.TrimSuffix(random, exeSuffix)
@@ -218,7 +242,7 @@ type Removed struct {
 // Programs returns the paths of the programs that are installed.
 func (s *Site) Programs() []string {
 	var paths []string
-	for _, name := range names {
+	for _, name := range names() {
 		path := filepath.Join(s.Dir, name)
 		if _, err := os.Lstat(path); err == nil {
 			paths = append(paths, path)

@@ -2,11 +2,15 @@ package autostart
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,12 +66,26 @@ func release(t *testing.T, version string, programs ...string) (self string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range programs {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name+exeSuffix), []byte(name+" "+version), 0o755))
+		body := append(portable(subsystemConsole), name+" "+version...)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+exeSuffix), body, 0o755))
 	}
 	return filepath.Join(dir, programs[0]+exeSuffix)
 }
 
-// installed returns what is in the site's directory.
+// programs is what installed returns of programs with their versions.
+func programs(of ...string) map[string]string {
+	all := make(map[string]string)
+	for _, text := range of {
+		name, _, _ := strings.Cut(text, " ")
+		all[name+exeSuffix] = text
+		if name+exeSuffix == pocketName && starterName != pocketName {
+			all[starterName] = text + " (GUI)"
+		}
+	}
+	return all
+}
+
+// installed returns what is in the site's directory: of programs that release has made what they are.
 func installed(t *testing.T, s *Site) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(s.Dir)
@@ -79,7 +97,14 @@ func installed(t *testing.T, s *Site) map[string]string {
 	for _, e := range entries {
 		body, err := os.ReadFile(filepath.Join(s.Dir, e.Name()))
 		require.NoError(t, err)
-		found[e.Name()] = string(body)
+		text := string(body)
+		if _, subsystem, err := findSubsystem(bytes.NewReader(body)); err == nil {
+			text = text[len(portable(subsystemConsole)):]
+			if subsystem == subsystemGUI {
+				text += " (GUI)"
+			}
+		}
+		found[e.Name()] = text
 	}
 	return found
 }
@@ -89,10 +114,11 @@ func TestProgramsAreReplacedWholeOrNotAtAll(t *testing.T) {
 	c, err := s.Stage(release(t, "1", "pocket", "pocket-creds"))
 	require.NoError(t, err)
 	require.NoFileExists(t, s.Program(), "staged is not installed")
-	require.Equal(t, []string{s.Program(), filepath.Join(s.Dir, "pocket-creds"+exeSuffix)}, c.Paths())
+	paths := slices.Compact([]string{s.Program(), s.Starter(), filepath.Join(s.Dir, "pocket-creds"+exeSuffix)})
+	require.Equal(t, paths, c.Paths())
 	require.NoError(t, c.Swap())
 	c.Done()
-	first := map[string]string{"pocket" + exeSuffix: "pocket 1", "pocket-creds" + exeSuffix: "pocket-creds 1"}
+	first := programs("pocket 1", "pocket-creds 1")
 	require.Equal(t, first, installed(t, s))
 
 	for _, swap := range []bool{false, true} {
@@ -110,14 +136,14 @@ func TestProgramsAreReplacedWholeOrNotAtAll(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Swap())
 	c.Done()
-	require.Equal(t, map[string]string{"pocket" + exeSuffix: "pocket 3", "pocket-creds" + exeSuffix: "pocket-creds 1",
-		"pocket-index" + exeSuffix: "pocket-index 3"}, installed(t, s))
+	third := programs("pocket 3", "pocket-creds 1", "pocket-index 3")
+	require.Equal(t, third, installed(t, s))
 	require.NoError(t, c.Undo(), "what is done stays")
-	require.Len(t, installed(t, s), 3)
+	require.Equal(t, third, installed(t, s))
 
 	removed, err := s.RemovePrograms()
 	require.NoError(t, err)
-	require.Len(t, removed, 3)
+	require.Len(t, removed, len(third))
 	require.Empty(t, installed(t, s))
 	removed, err = s.RemovePrograms()
 	require.NoError(t, err)
@@ -147,7 +173,7 @@ func TestKilledInstallationIsSweptByTheNext(t *testing.T) {
 	s := &Site{Dir: t.TempDir()}
 	_, err := s.Stage(release(t, "1", "pocket", "pocket-creds")) // and no more
 	require.NoError(t, err)
-	require.Len(t, installed(t, s), 2)
+	require.Len(t, installed(t, s), len(programs("pocket 1", "pocket-creds 1")))
 	others := map[string]string{".new-12345678" + exeSuffix: "other", "pocket.new-notes": "other", "pocket.old-config.toml": "other"}
 	for name, body := range others {
 		require.NoError(t, os.WriteFile(filepath.Join(s.Dir, name), []byte(body), 0o600))
@@ -156,20 +182,33 @@ func TestKilledInstallationIsSweptByTheNext(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Swap())
 	c.Done()
-	others["pocket"+exeSuffix] = "pocket 2"
+	maps.Copy(others, programs("pocket 2"))
 	require.Equal(t, others, installed(t, s))
 }
 
-func TestInstalledProgramInstallsItselfByDoingNothing(t *testing.T) {
+func TestInstalledProgramInstallsItselfByStaying(t *testing.T) {
 	s := &Site{Dir: t.TempDir()}
 	copyFile(t, release(t, "1", "pocket"), s.Program())
 	c, err := s.Stage(s.Program())
 	require.NoError(t, err)
-	require.Empty(t, c.Paths())
+	require.NotContains(t, c.Paths(), s.Program())
 	require.NoError(t, c.Swap())
+	require.Equal(t, programs("pocket 1"), installed(t, s), "with what starts it")
 	require.NoError(t, c.Undo())
+	require.Equal(t, map[string]string{pocketName: "pocket 1"}, installed(t, s))
+
+	c, err = s.Stage(s.Program())
+	require.NoError(t, err)
+	require.NoError(t, c.Swap())
 	c.Done()
-	require.Equal(t, map[string]string{"pocket" + exeSuffix: "pocket 1"}, installed(t, s))
+	for _, self := range []string{s.Starter(), s.Program()} {
+		c, err = s.Stage(self)
+		require.NoError(t, err)
+		require.NotContains(t, c.Paths(), self)
+		require.NoError(t, c.Swap())
+		c.Done()
+		require.Equal(t, programs("pocket 1"), installed(t, s))
+	}
 }
 
 // On Windows a program that runs can be renamed only.
@@ -203,15 +242,15 @@ func TestRunningProgramIsReplacedTakenBackAndRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Swap())
 	c.Done()
-	require.Equal(t, map[string]string{"pocket" + exeSuffix: "pocket 4"}, installed(t, s), "what could not be removed then is now")
+	require.Equal(t, programs("pocket 4"), installed(t, s), "what could not be removed then is now")
 
 	require.NoError(t, os.Remove(s.Program()))
 	copyFile(t, self, s.Program())
 	runProgram(t, s.Program())
 	removed, err := s.RemovePrograms()
 	require.NoError(t, err)
-	require.Len(t, removed, 1)
-	require.NoFileExists(t, s.Program())
+	require.Equal(t, s.Program(), removed[0].Path)
+	require.Empty(t, installed(t, s))
 	if aside := removed[0].Aside; aside != "" {
 		require.FileExists(t, aside)
 		t.Cleanup(func() { os.Remove(aside) })

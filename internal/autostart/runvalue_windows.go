@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"unicode/utf16"
@@ -91,8 +92,11 @@ func removeValue(path, name string) error {
 	return nil
 }
 
-func (runValue) Start(_ context.Context, program string, args []string) (Started, error) {
-	return Detach(program, args)
+func (runValue) Start(ctx context.Context, program string, args []string) (Started, error) {
+	if !strings.EqualFold(filepath.Base(program), starterName) {
+		return Detach(program, args) // what an earlier version has installed
+	}
+	return startStarter(ctx, program, args)
 }
 
 // Halt has nothing to do: Windows starts a program once.
