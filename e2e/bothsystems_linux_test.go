@@ -1,3 +1,5 @@
+// Linux only: a pocket of this system runs beside pocket.exe, which is in Wine.
+
 package e2e
 
 import (

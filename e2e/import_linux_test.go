@@ -1,3 +1,5 @@
+// Linux only: FIFOs, sockets with names, names that are not Unicode, and a small disk.
+
 package e2e
 
 import (

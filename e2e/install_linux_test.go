@@ -1,3 +1,5 @@
+// Linux only: systemd, and the other half of what is Windows' in sys_windows_test.go.
+
 package e2e
 
 import (

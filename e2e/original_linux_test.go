@@ -1,3 +1,5 @@
+// Linux only: mount paths that are links, which Windows refuses.
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: it is the other end of relay_windows_test.go, outside of Wine.
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: sd_notify.
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: a small disk, and a terminal whose other end the test has.
+
 package e2e
 
 import (
@@ -10,8 +12,7 @@ import (
 	"github.com/hamflx/pocket/internal/testdisk"
 )
 
-// A pocket that starts while the disk is full is mounted, and can be asked, as soon as there is room. Linux only: it
-// mounts the small disk.
+// A pocket that starts while the disk is full is mounted, and can be asked, as soon as there is room.
 func TestStatusOfProcessThatStartedOnAFullDisk(t *testing.T) {
 	needMounts(t)
 	t.Parallel()

@@ -1,3 +1,5 @@
+// Linux only: signals, terminals whose other end the test has, and fusermount -u; Windows' ways are in windowsstop_linux_test.go.
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: its other half is sys_windows_test.go.
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: it takes another user's rights, as root may.
+
 package e2e
 
 import (

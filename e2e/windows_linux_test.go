@@ -1,3 +1,5 @@
+// Linux only: it asks pocket.exe, in Wine, as WinFsp would, by the stand-in. So do the other windows*_linux_test.go.
+
 package e2e
 
 import (

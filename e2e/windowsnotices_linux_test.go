@@ -1,3 +1,5 @@
+// Linux only: see windows_linux_test.go.
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: Wine.
+
 package e2e
 
 import (

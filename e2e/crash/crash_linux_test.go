@@ -1,3 +1,5 @@
+// Linux only: the disk whose power goes is a FUSE file system (disk_linux_test.go).
+
 package crash
 
 import (

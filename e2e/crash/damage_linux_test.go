@@ -1,3 +1,5 @@
+// Linux only: it damages what the disk of disk_linux_test.go kept.
+
 package crash
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: go-fuse, in a mount namespace.
+
 package crash
 
 import (

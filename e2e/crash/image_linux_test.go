@@ -1,3 +1,5 @@
+// Linux only: it is what the disk of disk_linux_test.go would have kept.
+
 package crash
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: its child process has the disk of disk_linux_test.go.
+
 package crash
 
 import (

@@ -1,3 +1,5 @@
+// Linux only: it is what that child process does.
+
 package crash
 
 import (
