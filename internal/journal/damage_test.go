@@ -92,7 +92,7 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 	}
 	for n := range frames {
 		at := walHeader + n*frameSize + r.IntN(frameSize)
-		add(1, func(b []byte) []byte { b[at] ^= 1 << r.IntN(8); return b }, "a bit of frame %d, at %d", n, at)
+		add(1, func(b []byte) []byte { b[at] ^= byte(1 + r.IntN(255)); return b }, "a byte of frame %d, at %d", n, at)
 	}
 	for n := 0; n < len(log); n += 4096 {
 		add(3, func(b []byte) []byte { zero(b, n, 4096); return b }, "a page of zeros at %d", n)
@@ -101,6 +101,7 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 		add(0, func(b []byte) []byte { b[n] ^= 0x40; return b }, "byte %d of the header", n)
 	}
 	add(0, func(b []byte) []byte { zero(b, 0, walHeader); return b }, "the header")
+	add(4, func(b []byte) []byte { zero(b, 0, walHeader+frameSize+9); return b }, "the header and what follows")
 	add(1, func(b []byte) []byte { zero(b, len(b)-frameSize, frameSize); return b }, "the last frame")
 	add(1, func(b []byte) []byte { return b[:len(b)-frameSize] }, "cut by a frame")
 	add(1, func(b []byte) []byte { return b[:len(b)-1] }, "cut by a byte")
@@ -117,6 +118,9 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 	for n, d := range damages {
 		damaged := filepath.Join(dir, fmt.Sprint(n))
 		copyKilled(t, path, damaged)
+		if n%3 == 0 && n < frames-3 {
+			require.NoError(t, os.Remove(damaged+"-shm")) // what was committed shows in the frames, too
+		}
 		b := d.do(bytes.Clone(log))
 		require.NoError(t, os.WriteFile(damaged+"-wal", b, 0o600))
 		j, aside := openDamaged(t, damaged, Options{Boot: "one"})
@@ -131,6 +135,41 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 			require.Empty(t, left)
 		}
 	}
+}
+
+// A frame is put right only where it is certain what was in it.
+func TestFramesAreCorrectedAsTheyWere(t *testing.T) {
+	path, log := burst(t, 20)
+	r := rand.New(rand.NewPCG(3, 3))
+	corrected := map[int]int{}
+	const each = 2000
+	for _, bytesWrong := range []int{1, 2, 3} {
+		for range each {
+			b := bytes.Clone(log)
+			frame := r.IntN((len(b) - walHeader) / frameSize)
+			at := walHeader + frame*frameSize
+			for range bytesWrong {
+				b[at+frameHeader+r.IntN(pageSize)] ^= byte(1 + r.IntN(255))
+			}
+			require.NoError(t, os.WriteFile(path+".log", b, 0o600))
+			l, err := openLog(path+".log", nil)
+			require.NoError(t, err)
+			for n := 0; n < frame; n++ {
+				is, err := l.next()
+				require.NoError(t, err)
+				require.Equal(t, right, is)
+			}
+			is, err := l.next()
+			require.NoError(t, err)
+			if is != unknown {
+				require.Equal(t, log[at:at+frameSize], l.frame, "frame %d", frame)
+				corrected[bytesWrong]++
+			}
+			require.NoError(t, l.f.Close())
+		}
+	}
+	require.Greater(t, corrected[1], each*2/3)
+	require.Less(t, corrected[2], each/100)
 }
 
 // openDamaged opens a damaged journal as the file system does, and returns the name of what was kept.

@@ -19,7 +19,7 @@ import (
 	"github.com/hamflx/pocket/internal/bootid"
 )
 
-var kills = flag.Int("journal.kills", 200, "moments to look at a journal as if its process were killed")
+var kills = flag.Int("journal.kills", 100, "moments to look at a journal as if its process were killed")
 
 // A process that commits is stopped at any moment, its files are copied, and it goes on: the copies are what
 // kill -9 leaves. In none of them may anything be taken for damage or be missing. From time to time it is killed.

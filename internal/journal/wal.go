@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math/bits"
 	"os"
 
 	"github.com/hamflx/pocket/internal/busyfile"
@@ -46,6 +47,7 @@ type frames struct {
 	at     int64     // of the next frame
 	frame  []byte    // the one that next read
 	ahead  []byte    // the one after it, if that was looked at
+	said   []walIndex
 }
 
 // openLog opens the log at path; nil when there is none that holds anything. said is what
@@ -62,7 +64,7 @@ func openLog(path string, said []walIndex) (*frames, error) {
 	if _, err := io.ReadFull(f, header); err != nil {
 		return nil, f.Close() // too short to hold anything
 	}
-	l := &frames{f: f, order: binary.LittleEndian, magic: 0x377f0682, at: walHeader, frame: make([]byte, frameSize), ahead: make([]byte, frameSize)}
+	l := &frames{f: f, order: binary.LittleEndian, magic: 0x377f0682, at: walHeader, frame: make([]byte, frameSize), ahead: make([]byte, frameSize), said: said}
 	if header[3]&1 == 1 {
 		l.order, l.magic = binary.BigEndian, l.magic|1
 	}
@@ -70,14 +72,19 @@ func openLog(path string, said []walIndex) (*frames, error) {
 	l.intact = l.sum([2]uint32{}, header[:24]) == l.before && binary.BigEndian.Uint32(header) == l.magic
 	l.known = l.intact
 	if !l.intact {
-		l.guessSalts(said)
+		l.guessSalts()
+		// It may be the checksum that is not right.
+		sum := l.sum([2]uint32{}, header[:24])
+		if n, _ := f.ReadAt(l.ahead, l.at); n == frameSize && l.sumFrame(sum, l.ahead) == stored(l.ahead[16:]) && !isEmpty(l.ahead) {
+			l.before, l.known = sum, true
+		}
 	}
 	return l, nil
 }
 
 // guessSalts finds the salts of the frames that count where the header cannot tell.
-func (l *frames) guessSalts(said []walIndex) {
-	for _, s := range said {
+func (l *frames) guessSalts() {
+	for _, s := range l.said {
 		if s.frames > 0 {
 			l.salts = s.salts
 			return
@@ -89,7 +96,7 @@ func (l *frames) guessSalts(said []walIndex) {
 		if n, _ := l.f.ReadAt(l.ahead, at); n < frameSize {
 			return
 		}
-		if l.sumFrame(before, l.ahead) == stored(l.ahead[16:]) {
+		if l.sumFrame(before, l.ahead) == stored(l.ahead[16:]) && !isEmpty(l.ahead) {
 			l.salts = bytes.Clone(l.ahead[8:16])
 			return
 		}
@@ -110,6 +117,9 @@ func (l *frames) sum(s [2]uint32, b []byte) [2]uint32 {
 func (l *frames) sumFrame(s [2]uint32, frame []byte) [2]uint32 {
 	return l.sum(l.sum(s, frame[:8]), frame[frameHeader:])
 }
+
+// isEmpty reports whether a frame is of no page: zeros have a checksum of zero.
+func isEmpty(frame []byte) bool { return binary.BigEndian.Uint32(frame) == 0 }
 
 func stored(b []byte) [2]uint32 {
 	return [2]uint32{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
@@ -136,21 +146,76 @@ func (l *frames) next() (is verdict, err error) {
 	ours := bytes.Equal(l.frame[8:16], l.salts)
 	sum, says := l.sumFrame(l.before, l.frame), stored(l.frame[16:])
 	switch {
+	case isEmpty(l.frame):
 	case sum == says && ours:
 		is = right
 	case sum == says && l.known: // the salts are not summed
 		is = restored
 	case ours && l.leads(sum): // but for its checksum
 		is, says = restored, sum
+	case ours && l.known && l.correct([2]uint32{says[0] - sum[0], says[1] - sum[1]}):
+		is = restored
 	}
 	l.before, l.known = says, is != unknown
 	return is, nil
 }
 
-// leads reports whether the frame at l.at follows one with a checksum of sum.
+// leads reports whether the frame at l.at follows one with a checksum of sum, or if that ends the log that its
+// index says so.
 func (l *frames) leads(sum [2]uint32) bool {
+	for _, i := range l.said {
+		if i.end() == l.at && i.sum == sum && bytes.Equal(i.salts, l.salts) {
+			return true
+		}
+	}
 	n, _ := l.f.ReadAt(l.ahead, l.at)
 	return n == frameSize && bytes.Equal(l.ahead[8:16], l.salts) && l.sumFrame(sum, l.ahead) == stored(l.ahead[16:])
+}
+
+// correct puts right the one byte that makes the frame's checksum differ by diff from what it says, if there is
+// one and no other would do. The sums are linear, of 64 bits: that they fit where more is wrong is as
+// good as impossible, but for the highest byte of a word, of which only the lowest bytes of the sums' factors count.
+func (l *frames) correct(diff [2]uint32) bool {
+	// What a word more by 1 adds to the sums at the end: the first of a pair of words, and the second.
+	first, second := [2]uint32{1, 1}, [2]uint32{0, 1}
+	var wrong []byte // word
+	more, found := uint32(0), 0
+	try := func(word []byte, c *[2]uint32) {
+		by := diff[0] * inverse(c[0])
+		if c[0]&1 == 0 {
+			by = diff[1] * inverse(c[1])
+		}
+		was := l.order.Uint32(word)
+		changed := was ^ (was + by)
+		low := bits.TrailingZeros32(changed) &^ 7
+		if by*c[0] == diff[0] && by*c[1] == diff[1] && low < 24 && changed>>low <= 0xff {
+			wrong, more = word, by
+			found++
+		}
+		c[0] += c[1]
+		c[1] += c[0]
+	}
+	for at := frameSize - 8; at >= 0; at -= 8 {
+		if at == frameHeader-8 {
+			at = 0 // the rest of the header is not summed
+		}
+		try(l.frame[at+4:at+8], &second)
+		try(l.frame[at:at+4], &first)
+	}
+	if found != 1 || diff[0] == 0 && !l.leads(stored(l.frame[16:])) { // what it says may be wrong by as much
+		return false
+	}
+	l.order.PutUint32(wrong, l.order.Uint32(wrong)+more)
+	return true
+}
+
+// inverse returns what makes 1 with an odd number, of 32 bits.
+func inverse(n uint32) uint32 {
+	i := n // right in 3 bits, each round in twice as many
+	for range 4 {
+		i *= 2 - n*i
+	}
+	return i
 }
 
 // commits returns how many pages the database has after the frame that next read, if a transaction ends
@@ -235,6 +300,7 @@ type walIndex struct {
 	moved  uint32 // to the database
 	pages  uint32 // of the database then
 	salts  []byte
+	sum    [2]uint32 // of the last frame
 }
 
 // end is where the committed frames end.
@@ -261,7 +327,8 @@ func readIndex(path string) (said []walIndex) {
 			sum != [2]uint32{native.Uint32(h[40:]), native.Uint32(h[44:])} {
 			continue
 		}
-		i := walIndex{frames: native.Uint32(h[16:]), pages: native.Uint32(h[20:]), salts: h[32:40]}
+		i := walIndex{frames: native.Uint32(h[16:]), pages: native.Uint32(h[20:]), salts: h[32:40],
+			sum: [2]uint32{native.Uint32(h[24:]), native.Uint32(h[28:])}}
 		i.moved = min(i.frames, native.Uint32(b[2*size:]))
 		said = append(said, i)
 	}
