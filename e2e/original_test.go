@@ -134,11 +134,18 @@ func TestOriginalAfterKill(t *testing.T) {
 
 	p = m.restart()
 	p.kill()
-	code, _, said := m.ask("restore")
+	code, _, said := m.ask("status")
+	if code != exitNothing || !strings.Contains(said, "pocket: what was at "+native(m.home("files"))+" is still called "+native(m.home("files"+originalSuffix))+": pocket restore moves it back") {
+		t.Errorf("pocket status: code %d: %s", code, said)
+	}
+	code, _, said = m.ask("restore")
 	if code != exitOK || !strings.Contains(said, "pocket: moved "+native(m.home("files"+originalSuffix))+" back to "+native(m.home("files"))) {
 		t.Errorf("pocket restore: code %d: %s", code, said)
 	}
 	m.isBack(want)
+	if _, _, said := m.ask("status"); strings.Contains(said, "restore") {
+		t.Errorf("pocket status, when it is back: %s", said)
+	}
 	if code, _, said := m.ask("restore"); code != exitNothing || !strings.Contains(said, "nothing is moved aside") {
 		t.Errorf("nothing to restore: code %d: %s", code, said)
 	}
@@ -173,6 +180,9 @@ func TestRestoreWhileItRuns(t *testing.T) {
 	m, want := withOriginal(t)
 	p := m.up(dirStorage("store", newFolder(t)), mountTable("files", "store"))
 	writeFile(t, p.at("files", "file"), "x")
+	if _, _, said := m.ask("status"); said != "" {
+		t.Errorf("pocket status: %s", said)
+	}
 	beside := m.beside()
 	for _, args := range [][]string{{"restore"}, {"restore", "--mount", "files"}, {"restore", "--mount", native(m.home("files"))}} {
 		code, stdout, said := beside.ask(args...)

@@ -32,11 +32,12 @@ type asker struct {
 	stdout, stderr io.Writer
 	env            config.Env
 
-	flags   *pflag.FlagSet
-	config  string // of the processes that are meant; empty: all
-	mount   string // that is meant; empty: all
-	json    bool
-	running []*control.Process
+	flags    *pflag.FlagSet
+	config   string // of the processes that are meant; empty: all
+	noConfig string // why there can be none, where that is so
+	mount    string // that is meant; empty: all
+	json     bool
+	running  []*control.Process
 }
 
 func newAsker(name string, stdout, stderr io.Writer, env config.Env) *asker {
@@ -57,6 +58,9 @@ func (a *asker) parse(args []string, usage string) int {
 		return a.wrong("%s", term.Printable(err.Error()))
 	case a.flags.NArg() > 0:
 		return a.wrong("%q is one argument too many", a.flags.Arg(0))
+	}
+	if a.noConfig != "" && a.flags.Changed("config") {
+		return a.wrong("it takes no --config: %s", a.noConfig)
 	}
 	for _, name := range []string{"config", "mount"} {
 		if a.flags.Changed(name) && a.flags.Lookup(name).Value.String() == "" {

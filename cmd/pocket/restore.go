@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hamflx/pocket/cmd/pocket/internal/session"
 	"github.com/hamflx/pocket/fsimpl/fusehost"
 	"github.com/hamflx/pocket/internal/aside"
 	"github.com/hamflx/pocket/internal/config"
+	"github.com/hamflx/pocket/internal/control"
 	"github.com/hamflx/pocket/internal/statedir"
 )
 
@@ -155,6 +157,27 @@ func holder(err error) string {
 		return fmt.Sprintf(" (process %d)", locked.PID)
 	}
 	return ""
+}
+
+// stranded tells of the directories that are moved aside though nothing that is running mounts at their paths.
+func stranded(running []control.Status) (lines []string) {
+	dataDir, err := statedir.DataDir()
+	if err != nil {
+		return nil
+	}
+	records, err := aside.Records(aside.Options{DataDir: dataDir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		lines = strings.Split(err.Error(), "\n")
+	}
+	for _, r := range records {
+		mounted := slices.ContainsFunc(running, func(s control.Status) bool {
+			return slices.ContainsFunc(s.Mounts, func(m control.Mount) bool { return m.Path == r.Mount })
+		})
+		if _, err := os.Lstat(r.Aside); err == nil && !mounted {
+			lines = append(lines, fmt.Sprintf("what was at %s is still called %s: pocket restore moves it back, and so does the next start of pocket", r.Path, r.Aside))
+		}
+	}
+	return lines
 }
 
 // restoreOthers moves back what earlier processes left aside at paths that are not mounted

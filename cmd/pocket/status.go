@@ -32,7 +32,8 @@ Options:
 
 It says for each mount whether its store can be reached, what is not uploaded yet and for
 how long, and what it uses of the cache. The store is not asked: what the mounts met
-last is told. NO_COLOR in the environment means no colours.
+last is told. Directories that a crash left moved aside are named. NO_COLOR in the
+environment means no colours.
 
 Example:
     $ pocket status
@@ -59,8 +60,8 @@ const (
 
 // statusJSON is what status --json prints.
 type statusJSON struct {
-	Running []control.Status `json:"running"` // processes; those that started first, first
-	Errors  []string         `json:"errors,omitempty"`
+	Running []control.Status `json:"running"`          // processes; those that started first, first
+	Errors  []string         `json:"errors,omitempty"` // see look
 }
 
 // status is the command of that name.
@@ -87,7 +88,7 @@ func status(args []string, stdin io.Reader, stdout, stderr io.Writer, env config
 	return a.watchLines(ctx)
 }
 
-// look asks once. code says what it means.
+// look asks once. code says what it means. errs are lines about what has not answered, or is left of what was killed.
 func (a *asker) look(ctx context.Context, files int) (running []control.Status, errs []string, code int) {
 	running, err := a.gather(ctx, files)
 	slices.SortFunc(running, func(x, y control.Status) int { return x.Started.Compare(y.Started) })
@@ -98,6 +99,9 @@ func (a *asker) look(ctx context.Context, files int) (running []control.Status, 
 		code = exitFailed
 	} else if len(running) == 0 {
 		code = exitNothing
+	}
+	if a.config == "" && a.mount == "" && err == nil { // else a process that is not in the answer may have it
+		errs = stranded(running)
 	}
 	for _, s := range running {
 		for _, m := range s.Mounts {

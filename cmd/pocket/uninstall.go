@@ -49,14 +49,11 @@ Exit codes:
 // uninstall is the command of that name.
 func uninstall(args []string, _ io.Reader, stdout, stderr io.Writer, env config.Env) int {
 	i := newInstaller("uninstall", stdout, stderr, env)
-	i.flags.MarkHidden("config")
+	i.noConfig = "what is installed is one program for all"
 	if code := i.parse(args, usageUninstall); code >= 0 {
 		return code
 	}
-	switch {
-	case i.flags.Changed("config"):
-		return i.wrong("it takes no --config: what is installed is one program for all")
-	case i.timeout <= 0:
+	if i.timeout <= 0 {
 		return i.wrong("--timeout must be more than nothing")
 	}
 	ctx, end := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
