@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,8 +146,48 @@ func TestDamagedJournalIsSetAside(t *testing.T) {
 	line := p.waitSaid("pocket: files: ", native(journal), "damaged", "kept as ")
 	sameTree(t, want, readTree(t, p.at("files")))
 	p.stop()
-	aside, err := filepath.Glob(journal + ".damaged-*")
+	aside, err := filepath.Glob(journal + ".damaged-*Z")
 	if err != nil || len(aside) != 1 || !strings.Contains(line, native(aside[0])) || readFile(t, aside[0]) != damaged {
 		t.Errorf("%q does not name %v, or that is not what was there: %v", line, aside, err)
 	}
+}
+
+// A byte of the journal's log changed behind what was synced last: what follows it was dropped like what a power loss
+// leaves, without a word.
+func TestDamagedLogAfterAKillIsToldAndUsed(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	b := newBucket(t)
+	m := newMachine(t)
+	p := m.up(b.storage("store"), mountTable("files", "store"))
+	b.Stop()
+	const count = 60
+	for n := range count {
+		writeFile(t, p.at("files", fmt.Sprint(n)), strings.Repeat(fmt.Sprint(n, " "), 300))
+	}
+	want := readTree(t, p.at("files"))
+	p.kill()
+	must(t, b.Restart())
+	journal := filepath.Join(m.stateDir(), "journal.db")
+	damaged := []byte(readFile(t, journal+"-wal"))
+	damaged[len(damaged)/4&^7] ^= 0x10 // one for which the frame's checksum makes good
+	writeFile(t, journal+"-wal", string(damaged))
+
+	p = m.restart()
+	aside, err := filepath.Glob(journal + ".damaged-*Z")
+	if err != nil || len(aside) != 1 {
+		t.Fatalf("not one copy: %v, %v", aside, err)
+	}
+	if kept := readFile(t, aside[0]+"-wal"); kept != string(damaged) {
+		t.Errorf("the copy's log is not what it was")
+	}
+	p.waitSaid("pocket: files: ", native(journal), "damaged", native(aside[0]))
+	if notices := m.status()[0].Mounts[0].Notices; len(notices) != 1 || !strings.Contains(notices[0].Text, native(aside[0])) {
+		t.Errorf("status says: %v", notices)
+	}
+	sameTree(t, want, readTree(t, p.at("files")))
+	p.stop()
+	p = newMachine(t).up(b.storage("store"), mountTable("files", "store"))
+	sameTree(t, want, readTree(t, p.at("files")))
+	p.stop()
 }

@@ -122,8 +122,9 @@ func (tr *trace) checkDamaged(dir string, d damage, at int, store *memstore.Stor
 		right := false
 		least, most := tr.bounds(w, at, false)
 		if d.path == "journal.db-wal" {
-			// BUG: the end of a log that is cut, or damaged at what the last sync wrote, is
-			// what a power loss leaves as well, and cannot be told from that.
+			// BUG: a change that is lost takes the later ones along, which build on it. And where the
+			// log's index is missing, as here, what is wrong with the last transaction is what a kill in
+			// its middle leaves as well.
 			least = tr.settled(w, at)
 			if d.how == "cut" || d.how == "empty" {
 				least = 0
@@ -147,8 +148,8 @@ func (tr *trace) checkDamaged(dir string, d damage, at int, store *memstore.Stor
 	if err := fs.Drain(ctx, nil); err != nil {
 		return fmt.Errorf("upload what is left: %w\n%s", err, log)
 	}
-	// BUG: SQLite has no checksums in its database, and takes a damaged end of its log for
-	// one that a power loss left. Some of that cannot be noticed; nothing is made up all
+	// BUG: SQLite has no checksums in its database, and a damaged end of its log, without an index,
+	// is taken for one that a kill left. Some of that cannot be noticed; nothing is made up all
 	// the same.
 	unnoticed := strings.HasPrefix(d.path, "journal.db")
 	if told := strings.Join(fs.Notices(), "; ") + log.String(); wrong+failed > 0 && told == "" {
