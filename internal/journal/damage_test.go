@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,13 +83,15 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	zero := func(b []byte, at, size int) { clear(b[at:min(len(b), at+size)]) }
 	type damage struct {
-		name string
-		most int // that it may cost
-		do   func(b []byte) []byte
+		name  string
+		most  int  // that it may cost
+		alone bool // it shows without the log's index
+		do    func(b []byte) []byte
 	}
 	var damages []damage
 	add := func(most int, do func(b []byte) []byte, name string, args ...any) {
-		damages = append(damages, damage{fmt.Sprintf(name, args...), most, do})
+		alone := len(damages) < frames-3 || strings.Contains(name, "header") // not in the last transaction
+		damages = append(damages, damage{fmt.Sprintf(name, args...), most, alone, do})
 	}
 	for n := range frames {
 		at := walHeader + n*frameSize + r.IntN(frameSize)
@@ -118,7 +121,7 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 	for n, d := range damages {
 		damaged := filepath.Join(dir, fmt.Sprint(n))
 		copyKilled(t, path, damaged)
-		if n%3 == 0 && n < frames-3 {
+		if d.alone && n%3 == 0 {
 			require.NoError(t, os.Remove(damaged+"-shm")) // what was committed shows in the frames, too
 		}
 		b := d.do(bytes.Clone(log))
@@ -133,6 +136,53 @@ func TestDamageAfterTheEndOfAProcessIsFoundWithoutASync(t *testing.T) {
 			left, err := filepath.Glob(damaged + left)
 			require.NoError(t, err)
 			require.Empty(t, left)
+		}
+	}
+}
+
+// A frame that cannot be read costs the one change of which it alone had something, whatever was on it.
+func TestALostFrameCostsOneChange(t *testing.T) {
+	const moved = 25
+	for _, count := range []int{3, 12, 40} {
+		dir := memoryDir(t)
+		path := filepath.Join(dir, "journal.db")
+		j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+		objects := []IndexObject{{Key: "a", Body: []byte("body")}, {Key: "b", File: "file", Size: 7}}
+		require.NoError(t, j.UpdateIndexObjects(ctx, objects, nil, false))
+		require.NoError(t, j.SetMeta(ctx, "fact", []byte("value")))
+		for n := range moved {
+			require.NoError(t, j.Enqueue(change(n)).Wait())
+		}
+		_, _, err := j.db.main.checkpoint("TRUNCATE")
+		require.NoError(t, err)
+		for n := range count {
+			require.NoError(t, j.Enqueue(change(moved+n)).Wait())
+		}
+		log, err := os.ReadFile(path + "-wal")
+		require.NoError(t, err)
+		for at := walHeader; at < len(log); at += frameSize {
+			damaged := filepath.Join(dir, "damaged.db")
+			copyKilled(t, path, damaged)
+			b := bytes.Clone(log)
+			clear(b[at : at+frameSize])
+			require.NoError(t, os.WriteFile(damaged+"-wal", b, 0o600))
+			again, _ := openDamaged(t, damaged, Options{Boot: "one"})
+			require.GreaterOrEqual(t, len(there(t, again)), moved+count-1, "frame at %d, %d changes", at, count)
+			require.Equal(t, "value", string(again.GetMeta("fact")))
+			var found []IndexObject
+			for o, err := range again.IndexObjects(ctx) {
+				require.NoError(t, err)
+				found = append(found, o)
+			}
+			require.Len(t, found, 2)
+			require.Equal(t, "body", string(found[0].Body))
+			require.Equal(t, "file", found[1].File)
+			require.NoError(t, again.Close())
+			left, err := filepath.Glob(damaged + "*")
+			require.NoError(t, err)
+			for _, path := range left {
+				require.NoError(t, os.Remove(path))
+			}
 		}
 	}
 }
