@@ -1,6 +1,7 @@
 # Installs what building and mounting need on Windows, and says so: WinFsp, by winget or
 # Chocolatey. Does nothing when all is there.
 $ErrorActionPreference = 'Stop'
+$PSNativeCommandUseErrorActionPreference = $false # exit codes are looked at here
 
 function Say([string] $text) { Write-Host "setup: $text" }
 
@@ -18,21 +19,24 @@ function Test-WinFsp {
     return $false
 }
 
+$installers = [ordered] @{
+    winget = { winget install --id WinFsp.WinFsp --exact --silent --accept-source-agreements --accept-package-agreements }
+    choco  = { choco install winfsp --yes --no-progress }
+}
+$tried = @()
+foreach ($name in $installers.Keys) {
+    if (Test-WinFsp) { exit 0 }
+    if (Get-Command $name -ErrorAction SilentlyContinue) {
+        Say "installing WinFsp with $name"
+        & $installers[$name]
+        $tried += "$name (code $LASTEXITCODE)"
+    }
+}
+# What an installer returned says less than whether WinFsp is there now.
 if (Test-WinFsp) { exit 0 }
-
-if (Get-Command winget -ErrorAction SilentlyContinue) {
-    Say 'installing WinFsp with winget'
-    winget install --id WinFsp.WinFsp --exact --silent --accept-source-agreements --accept-package-agreements
-} elseif (Get-Command choco -ErrorAction SilentlyContinue) {
-    Say 'installing WinFsp with Chocolatey'
-    choco install winfsp --yes --no-progress
+if ($tried) {
+    Say "WinFsp was not installed by $($tried -join ' or '): install it from https://winfsp.dev/rel/, then run this again"
 } else {
     Say 'WinFsp is missing, and neither winget nor Chocolatey is here to install it: get it from https://winfsp.dev/rel/'
-    exit 1
 }
-# What the installer returned says less than whether WinFsp is there now.
-if (-not (Test-WinFsp)) {
-    Say "WinFsp was not installed (code $LASTEXITCODE): install it from https://winfsp.dev/rel/, then run this again"
-    exit 1
-}
-exit 0
+exit 1

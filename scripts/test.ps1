@@ -1,6 +1,7 @@
 # Runs every test there is on Windows: vet, builds, unit tests, and e2e with real mounts
 # through WinFsp.
 $ErrorActionPreference = 'Stop'
+$PSNativeCommandUseErrorActionPreference = $false # Run looks at exit codes
 Set-Location (Join-Path $PSScriptRoot '..')
 
 $started = Get-Date
@@ -30,11 +31,11 @@ Run { go vet ./... }
 Step 'unit tests'
 $packages = @(go list ./... | Where-Object { $_ -notmatch '/e2e(/|$)' })
 if ($LASTEXITCODE -ne 0 -or $packages.Count -eq 0) { exit 1 }
-Run { go test $packages }
+Run { go test -timeout 30m $packages }
 
 Step 'e2e: the built binaries and real mounts'
 # Installing is for one test after the other: there is one registry.
-Run { go test -count=1 -timeout 30m ./e2e/... }
+Run { go test -count=1 -timeout 60m ./e2e/... }
 
 Step 'all passed'
 exit 0

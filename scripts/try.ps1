@@ -7,6 +7,7 @@
 #   scripts\try.ps1 -Keep   and stay mounted
 param([switch] $Keep)
 $ErrorActionPreference = 'Stop'
+$PSNativeCommandUseErrorActionPreference = $false # exit codes are looked at here
 Set-Location (Join-Path $PSScriptRoot '..')
 
 function Say([string] $what, [string] $text) { Write-Host ('{0,-9} {1}' -f $what, $text) }
