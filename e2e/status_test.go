@@ -25,9 +25,15 @@ const (
 // ask runs a command of pocket to its end.
 func (m *machine) ask(args ...string) (code int, stdout, stderr string) {
 	m.t.Helper()
-	p := m.start(args...)
-	code = p.wait()
-	return code, p.stdout.text(), p.stderr.text()
+	for again := false; ; again = true {
+		p := m.start(args...)
+		code, stdout, stderr = p.wait(), p.stdout.text(), p.stderr.text()
+		// On a busy machine Wine starts one program in thousands without its output, so that it fails
+		// and cannot say so. Pocket itself always says why.
+		if mute := code == exitError && stdout+stderr == ""; !underWine || !mute || again {
+			return code, stdout, stderr
+		}
+	}
 }
 
 // status returns what status --json says; of one process with one mount, that mount.
