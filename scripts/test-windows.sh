@@ -44,7 +44,7 @@ case ${1:-} in
 *) packages=("$@") e2e= ;;
 esac
 [ -z "$e2e" ] || windows go vet -overlay "$work/overlay.json" ./...
-windows go test -overlay "$work/overlay.json" -exec "$PWD/scripts/wine/run.sh" "${packages[@]}"
+windows go test -timeout 30m -overlay "$work/overlay.json" -exec "$PWD/scripts/wine/run.sh" "${packages[@]}"
 [ -n "$e2e" ] || exit 0
 
 # The programs with the stand-in, driven by the tests of Linux, by those that ask as WinFsp would or
@@ -68,7 +68,7 @@ cases=(
 	TestRestoreWhileItRuns TestImportIntoAStoreWithFiles TestFsyncSurvivesKill TestWaysToStop
 	TestFromTheAccessKeyToTheBucket TestUninstallByTheInstalledProgram TestTheTestsOfWindows
 )
-only=(-run "$(IFS='|'; echo "${cases[*]}")")
+only=(-timeout 30m -run "$(IFS='|'; echo "${cases[*]}")")
 if [ "$e2e" = all ]; then
 	only=(-short -timeout 60m) # without the file of 1 GiB
 	# Of those that are built for Windows all that need no bucket and none of Linux' programs.
