@@ -281,6 +281,7 @@ func (fs *FS) openJournal(path string) (err error) {
 		Reserve:    fs.reserve,
 		SyncDelay:  fs.opts.SyncDelay,
 		Boot:       fs.opts.Boot,
+		Check:      checkEntry,
 		Used:       holdsFiles(fs.opts.State.Cache()) || holdsFiles(fs.opts.State.Index()),
 	}
 	var damage error

@@ -170,13 +170,18 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 // later ones build on it. Where there is one, a copy of the journal is kept.
 func (fs *FS) readableEntries(entries []journal.Entry) ([]journal.Entry, error) {
 	for n, e := range entries {
-		err := loroindex.CheckUpdate(loroindex.Span{Peer: e.Peer, Start: e.Start, End: e.End}, e.Update)
+		err := checkEntry(e)
 		if err == nil {
 			continue
 		}
 		return entries[:n], fs.setAsideFrom(err, len(entries)-n)
 	}
 	return entries, nil
+}
+
+// checkEntry returns nil for an entry that is what it says.
+func checkEntry(e journal.Entry) error {
+	return loroindex.CheckUpdate(loroindex.Span{Peer: e.Peer, Start: e.Start, End: e.End}, e.Update)
 }
 
 // knownEntries returns how many entries come before the first one whose operations the

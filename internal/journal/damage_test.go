@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -185,6 +186,39 @@ func TestALostFrameCostsOneChange(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Of a page that is damaged the entries are used that are what they say, where they are nowhere else.
+func TestEntriesOfADamagedPageAreUsed(t *testing.T) {
+	const count = 60
+	path, log := burst(t, count)
+	r := rand.New(rand.NewPCG(9, 9))
+	check := func(e Entry) error {
+		if want := change(int(e.Start)); !bytes.Equal(want.Update, e.Update) || want.End != e.End || want.Peer != e.Peer {
+			return errors.New("it is not what it was")
+		}
+		return nil
+	}
+	lost := map[bool]int{}
+	for at := walHeader; at < len(log); at += frameSize {
+		b := bytes.Clone(log)
+		b[at+frameHeader+r.IntN(pageSize)|3] ^= byte(1 + r.IntN(255)) // one that is not put right
+		for _, checked := range []bool{false, true} {
+			dir := memoryDir(t)
+			damaged := filepath.Join(dir, "journal.db")
+			copyKilled(t, path, damaged)
+			require.NoError(t, os.WriteFile(damaged+"-wal", b, 0o600))
+			opts := Options{Boot: "one"}
+			if checked {
+				opts.Check = check
+			}
+			j, _ := openDamaged(t, damaged, opts)
+			lost[checked] += count - len(there(t, j))
+			require.NoError(t, j.Close())
+		}
+	}
+	t.Logf("lost %d changes, with those of damaged pages %d", lost[false], lost[true])
+	require.Less(t, lost[true], lost[false])
 }
 
 // A frame is put right only where it is certain what was in it.

@@ -60,6 +60,9 @@ type Options struct {
 	// Used says that the state directory was in use before: a database that is empty is
 	// damage then, and not a new one.
 	Used bool
+	// Check reports whether an entry is what it says, for what was on a page that is damaged. nil: such
+	// pages are not read.
+	Check func(e Entry) error
 	// Boot is the id of the machine's boot (bootid.Get), by which the end of a process is told
 	// from a power loss: what is wrong after the former is damage. "": it is not known.
 	Boot string

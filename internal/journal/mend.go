@@ -16,8 +16,9 @@ import (
 
 // mendLog returns the log of the journal at path without what is damaged, where SQLite would end it:
 // most pages are written again and again, so that what was in there is in a later frame, too. lost is
-// how many frames are left out that are not in the database either.
-func mendLog(path string, s logState) (log []byte, lost int64, err error) {
+// how many frames are left out that are not in the database either. With asFound these are not left out as
+// far as they say which page they are of: the rest of it may be right.
+func mendLog(path string, s logState, asFound bool) (log []byte, lost int64, err error) {
 	l, err := openLog(path+"-wal", s.said)
 	if l == nil {
 		return nil, max(0, s.sure-max(s.moved, walHeader)) / frameSize, err
@@ -53,7 +54,10 @@ func mendLog(path string, s logState) (log []byte, lost int64, err error) {
 		}
 		if is == unknown {
 			leaveOut(l.at)
-			continue
+			if page := binary.BigEndian.Uint32(l.frame); !asFound || l.at <= s.moved || page < 2 || page > s.pages {
+				continue
+			}
+			clear(l.frame[4:8]) // whether it ended a transaction
 		}
 		log = append(log, l.frame...)
 		copy(log[len(log)-frameSize+8:], l.salts)
@@ -110,8 +114,9 @@ func resize(path string, log []byte) []byte {
 	return log
 }
 
-// tryLog reports whether a copy of the journal's database is right with another log.
-func tryLog(path string, log []byte) (good bool, err error) {
+// tryLog reports whether a copy of the journal's database is right with another log, and whether it lacks entries
+// between others.
+func tryLog(path string, log []byte) (good, gaps bool, err error) {
 	copied := path + ".mend"
 	defer func() {
 		for _, suffix := range files {
@@ -126,15 +131,16 @@ func tryLog(path string, log []byte) (good bool, err error) {
 		err = os.WriteFile(copied+"-wal", log, 0o600)
 	}
 	if err != nil {
-		return false, fmt.Errorf("mend the damaged journal: %w", err)
+		return false, false, fmt.Errorf("mend the damaged journal: %w", err)
 	}
 	c, failed := connect(copied)
 	if failed != nil {
-		return false, nil
+		return false, false, nil
 	}
 	said, failed := c.value("PRAGMA integrity_check")
-	failed = errors.Join(failed, c.Close())
-	return failed == nil && toString(said) == "ok", nil
+	missing, uncounted := c.number("SELECT max(seq) - min(seq) + 1 - count(*) FROM entries")
+	failed = errors.Join(failed, uncounted, c.Close())
+	return failed == nil && toString(said) == "ok", missing != 0, nil
 }
 
 // examine looks at a journal's files before SQLite does, which would take some damage
@@ -160,16 +166,16 @@ func examine(path string, opts Options) (kept string, why error, err error) {
 	if !log.damaged() {
 		return "", nil, nil
 	}
-	mended, lost, err := mendLog(path, log)
+	mended, lost, err := mendLog(path, log, false)
 	if err != nil {
 		return "", nil, err
 	}
-	good, err := tryLog(path, mended)
+	good, gaps, err := tryLog(path, mended)
 	if err != nil {
 		return "", nil, err
 	}
 	why = fmt.Errorf("%w: its log is, at byte %d, and what was written there, and not once more after that, is lost", ErrDamaged, log.hole)
-	if !good {
+	if !good || lost > 0 && gaps && opts.Check != nil { // then Salvage finds more
 		return "", nil, why
 	}
 	if lost == 0 {

@@ -144,6 +144,22 @@ func (all *content) fill(earlier content) {
 	}
 }
 
+// complete adds the entries of damaged pages that are what they say and missing between others, or behind all.
+func (all *content) complete(damaged table[Entry], check func(Entry) error) {
+	numbers := all.entries.numbers()
+	if len(numbers) == 0 {
+		return
+	}
+	first, top := numbers[0], numbers[len(numbers)-1]
+	for _, n := range damaged.numbers() {
+		if _, there := all.entries.rows[n]; there || n < first || n > top+1 || check(damaged.rows[n]) != nil {
+			continue
+		}
+		all.entries.rows[n] = damaged.rows[n]
+		top = max(top, n)
+	}
+}
+
 func walkEntries(c *connection) table[Entry] {
 	return walk(c, "entries", "peer, first, next, body", 4, func(row []driver.Value) (Entry, bool) {
 		e := Entry{Peer: uint64(toInt(row[0])), Start: int32(toInt(row[1])), End: int32(toInt(row[2])), Update: toBytes(row[3])}

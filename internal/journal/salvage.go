@@ -139,14 +139,26 @@ func (j *Journal) readAside(aside string) (all content, err error) {
 	if all, err = j.readCopy(aside, body); err != nil || !log.damaged() {
 		return all, err
 	}
-	if body, _, err = mendLog(aside, log); err != nil {
-		return all, explain(aside, err)
+	mended := func(asFound bool) (content, error) {
+		body, _, err := mendLog(aside, log, asFound)
+		if err != nil {
+			return content{}, explain(aside, err)
+		}
+		return j.readCopy(aside, body)
 	}
 	before := all
-	if all, err = j.readCopy(aside, body); err == nil {
-		all.fill(before)
+	if all, err = mended(false); err != nil {
+		return all, err
 	}
-	return all, err
+	all.fill(before)
+	if j.opts.Check != nil {
+		damaged, err := mended(true)
+		if err != nil {
+			return all, err
+		}
+		all.complete(damaged.entries, j.opts.Check)
+	}
+	return all, nil
 }
 
 // readCopy reads a copy of the database at path with a log: SQLite writes to what it opens.

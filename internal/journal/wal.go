@@ -251,7 +251,7 @@ func examineLog(path, boot string) (s logState, err error) {
 	if taken {
 		s.hole = walHeader
 	}
-	notes, noted, committed := 0, int64(0), int64(0)
+	notes, noted, committed, pages := 0, int64(0), int64(0), uint32(0)
 	for {
 		is, err := l.next()
 		if err == io.EOF {
@@ -266,8 +266,8 @@ func examineLog(path, boot string) (s logState, err error) {
 		if is == unknown {
 			continue
 		}
-		if l.commits() != 0 {
-			committed = l.at
+		if n := l.commits(); n != 0 {
+			committed, pages = l.at, n
 			if taken {
 				s.commits++
 			}
@@ -277,7 +277,7 @@ func examineLog(path, boot string) (s logState, err error) {
 		}
 	}
 	if here {
-		s.sure = committed
+		s.sure, s.pages = committed, pages
 	} else if notes > 1 {
 		s.sure = noted
 	}
