@@ -470,6 +470,9 @@ func TestInstallThatFailsPutsBackWhatWasThere(t *testing.T) {
 	i.configure(mountTable("files", "memory"))
 	i.run(0, i.pocket, "install")
 	before := i.pid()
+	if onWindows {
+		must(t, os.Remove(i.starter())) // an earlier version has none
+	}
 	bad := i.path("bad.toml")
 	writeFile(t, i.home("file"), "in the way")
 	writeFile(t, bad, mountTable("file", "memory"))
@@ -480,6 +483,7 @@ func TestInstallThatFailsPutsBackWhatWasThere(t *testing.T) {
 		}
 	}
 	sameContent(t, i.program(), program)
+	i.programsLeft(filepath.Base(i.program()))
 	i.waitGone(before)
 	i.waitAnswers()
 	i.run(0, i.pocket, "uninstall")
