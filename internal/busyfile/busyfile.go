@@ -4,7 +4,7 @@
 // or another process of Pocket that reads a file makes opening, replacing and removing it fail with
 // "sharing violation" or "access denied". Calls that fail so are made again until it is over, for Patience
 // at most; then, and with every other error, they return what they were told last. So what is denied for good
-// is reported late. They wait nowhere but in this, and are for use without a lock that others need.
+// is reported late, and whoever holds a lock meanwhile keeps others waiting.
 //
 // Elsewhere an open file keeps nobody from anything, and these are the calls of package os.
 package busyfile
