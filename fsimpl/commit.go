@@ -169,15 +169,19 @@ func (i *inode) commitLocked(apart bool) error {
 	i.attrMu.Unlock()
 	queued := false
 	var kept besides
+	var e loroindex.Entry
 	err = i.fs.index.Update(func(tx *loroindex.Tx) (err error) {
 		if kept, err = i.giveWay(tx, content); err != nil {
+			return err
+		}
+		if e, err = tx.Stat(i.node); err != nil {
 			return err
 		}
 		return tx.SetContentOf(i.node, content, written)
 	}, func(op loroindex.Op) {
 		i.ticket = i.fs.queue.Add(
 			journal.Entry{Peer: op.Peer, Start: op.Start, End: op.End, Update: op.Update, MakesRoom: makesRoom},
-			transfer.Change{Node: uint64(i.node), Objects: i.fresh, Replaces: true, Names: inContent, Offered: i.early.offers})
+			transfer.Change{Node: uint64(i.node), Objects: i.fresh, Replaces: true, Names: inContent, Offered: i.early.offers, At: placeOf(&e)})
 		i.peer, i.end, queued = op.Peer, op.End, true
 	})
 	if errors.Is(err, loroindex.ErrRemoved) {

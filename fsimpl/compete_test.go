@@ -191,7 +191,10 @@ func TestConflictCopyIsUploadedThoughTheFileIsWrittenAnew(t *testing.T) {
 	for n := range 20 { // so that the last one wins
 		b.put("f.txt", fmt.Appendf(nil, "written by b %d", n))
 	}
-	eventually(t, "the copy", func() bool { return len(a.names("/")) == 2 })
+	eventually(t, "the copy, and the last", func() bool {
+		body, err := a.tryGet("/f.txt")
+		return err == nil && string(body) == "written by b 19" && len(a.names("/")) == 2
+	})
 	a.put("f.txt", []byte("written by a, knowing it"))
 	a.store.setFail(nil)
 	holdInTheEnd(t, all, "written by a written and so on, 130000 bytes", "written by a, knowing it")

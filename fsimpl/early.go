@@ -35,8 +35,12 @@ func (i *inode) completed(slot int64) error {
 	if n >= len(i.extents) || start != slot*size || i.extents[n].Length != size || i.extents[n].IsHole() {
 		return nil // written to since
 	}
+	entry, err := i.fs.index.Stat(i.node)
+	if err != nil {
+		return err
+	}
 	chunk := journal.Upload{Object: i.extents[n].Object, Size: size, Node: i.ino}
-	if err := i.fs.queue.Offer(uint64(i.node), chunk); err != nil {
+	if err := i.fs.queue.Offer(uint64(i.node), placeOf(&entry), chunk); err != nil {
 		return err
 	}
 	e.next = max(e.next, slot+1)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/hamflx/pocket/fsimpl"
 	"github.com/hamflx/pocket/internal/objectid"
@@ -67,8 +68,7 @@ func TestEarlierContentThatCannotBeReadJustNowIsFound(t *testing.T) {
 		a, err := m.Stat(n)
 		return err == nil && a.Size == int64(len(first))
 	})
-	require.NoError(t, os.Remove(there))
-	require.NoError(t, os.Rename(there+"-away", there))
+	require.NoError(t, unix.Renameat2(unix.AT_FDCWD, there+"-away", unix.AT_FDCWD, there, unix.RENAME_EXCHANGE)) // it is there all the time
 	m.drain()
 	require.True(t, bytes.Equal(first, m.get("/f")))
 	_, err = m.store.Store.Get(t.Context(), objectid.Of(first).Key(), 1<<20)

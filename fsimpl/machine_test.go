@@ -53,6 +53,8 @@ type faultStore struct {
 	fail  func(op, key string) error // guarded by mu
 	bytes int64                      // put, guarded by mu
 	puts  map[string]int             // by first folder of the key, guarded by mu
+	slow  time.Duration              // how long every Put takes, guarded by mu
+	after func(key string)           // told of every Put that succeeded, guarded by mu
 }
 
 func newFaultStore() *faultStore { return &faultStore{Store: memstore.New(), puts: map[string]int{}} }
@@ -61,6 +63,13 @@ func (s *faultStore) setFail(fail func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = fail
+}
+
+// setSlow has every Put take d, and tells after of those that succeeded.
+func (s *faultStore) setSlow(d time.Duration, after func(key string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slow, s.after = d, after
 }
 
 func (s *faultStore) check(op, key string, n int) error {
@@ -90,7 +99,15 @@ func (s *faultStore) Put(ctx context.Context, key string, body []byte) error {
 	if err := s.check(objstore.OpPut, key, len(body)); err != nil {
 		return err
 	}
-	return s.Store.Put(ctx, key, body)
+	s.mu.Lock()
+	slow, after := s.slow, s.after
+	s.mu.Unlock()
+	time.Sleep(slow)
+	err := s.Store.Put(ctx, key, body)
+	if err == nil && after != nil {
+		after(key)
+	}
+	return err
 }
 
 func (s *faultStore) uploaded() (bytes int64, data, index int) {

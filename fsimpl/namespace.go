@@ -118,7 +118,12 @@ func (fs *FS) create(op string, parent Node, name string, info loroindex.Info, c
 		}
 		e, err = tx.Stat(n)
 		return err
-	}, nil, false)
+	}, func() transfer.Change {
+		if e.Kind != loroindex.File {
+			return transfer.Change{}
+		}
+		return transfer.Change{Node: uint64(e.Node), Made: true, At: placeOf(&e)}
+	}, false)
 	if err != nil {
 		return made, fs.failAt(op, parent, name, err)
 	}
@@ -242,8 +247,15 @@ func (fs *FS) remove(parent Node, name string, dir bool) (Node, error) {
 			return err
 		}
 		return tx.Remove(e.Node)
-	}, func() transfer.Change { return transfer.Change{Node: uint64(e.Node), Replaces: true, Maker: &maker} })
+	}, func() transfer.Change {
+		return transfer.Change{Node: uint64(e.Node), Replaces: true, Maker: &maker, At: placeOf(&e)}
+	})
 	return e.Node, err
+}
+
+// placeOf returns where an entry is.
+func placeOf(e *loroindex.Entry) transfer.Place {
+	return transfer.Place{Dir: uint64(e.Parent), Name: e.Name}
 }
 
 // RenameFlags change what Rename does when the new name is taken.
@@ -262,9 +274,9 @@ const (
 func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName string, flags RenameFlags) error {
 	replaced := loroindex.NoNode
 	var maker transfer.Maker
-	err := fs.updateAlways(func(tx *loroindex.Tx) error {
-		e, err := fs.txLookup(tx, oldParent, oldName)
-		if err != nil {
+	var e, now loroindex.Entry
+	err := fs.updateAlways(func(tx *loroindex.Tx) (err error) {
+		if e, err = fs.txLookup(tx, oldParent, oldName); err != nil {
 			return err
 		}
 		if flags&RenameExchange != 0 {
@@ -272,15 +284,26 @@ func (fs *FS) Rename(oldParent Node, oldName string, newParent Node, newName str
 			if err != nil {
 				return err
 			}
+			now = other
 			return tx.Exchange(e.Node, other.Node)
 		}
-		if replaced, err = fs.txRename(tx, e.Node, newParent, newName, flags&RenameNoReplace == 0); err != nil || replaced == loroindex.NoNode {
+		if replaced, err = fs.txRename(tx, e.Node, newParent, newName, flags&RenameNoReplace == 0); err != nil {
+			return err
+		}
+		if now, err = tx.Stat(e.Node); err != nil || replaced == loroindex.NoNode {
 			return err
 		}
 		maker.Peer, maker.Counter, err = tx.MadeBy(replaced)
 		return err
 	}, func() transfer.Change {
-		return transfer.Change{Node: uint64(replaced), Replaces: replaced != loroindex.NoNode, Maker: &maker}
+		c := transfer.Change{Node: uint64(replaced), Replaces: replaced != loroindex.NoNode, Maker: &maker}
+		if e.Kind == loroindex.File {
+			c.Moved, c.From, c.At = uint64(e.Node), placeOf(&e), placeOf(&now)
+			if flags&RenameExchange != 0 {
+				c.From.Name = ""
+			}
+		}
+		return c
 	})
 	return fs.failAt("rename", oldParent, oldName, err)
 }

@@ -13,15 +13,14 @@ import (
 // its own; the journal does not know the object.
 //
 // In mode buffered few of them are uploaded at once, since the program that writes has better use
-// for the processor. Of a file that was committed a moment ago, and may be rewritten again, none
-// are.
-func (q *Queue) Offer(file uint64, u journal.Upload) error {
+// for the processor. Of a file whose content would be held back if it were committed now, none are.
+func (q *Queue) Offer(file uint64, at Place, u journal.Upload) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	o := q.objects[u.Object]
 	if o == nil {
 		now := time.Now()
-		if q.recent[u.Object] || !q.settling(file, now).IsZero() {
+		if q.recent[u.Object] || q.expected(file, at, now) {
 			return nil
 		}
 		if err := q.opts.Cache.Pin(u.Object); err != nil {

@@ -16,7 +16,7 @@ func (r *rig) offer(file uint64, body string) journal.Upload {
 	id := objectid.Of([]byte(body))
 	require.NoError(r.t, r.cache.Put(id, []byte(body), true))
 	u := journal.Upload{Object: id, Size: int64(len(body)), Node: file}
-	require.NoError(r.t, r.queue.Offer(file, u))
+	require.NoError(r.t, r.queue.Offer(file, Place{}, u))
 	return u
 }
 
@@ -61,7 +61,7 @@ func TestWithdrawnOfferIsNotUploaded(t *testing.T) {
 		r.write(i, uint64(1000+i), string(rune('a'+i)))
 	}
 	dropped, shared := r.offer(7, "not wanted after all"), r.offer(7, "wanted by another")
-	require.NoError(t, r.queue.Offer(8, shared))
+	require.NoError(t, r.queue.Offer(8, Place{}, shared))
 	for _, u := range []journal.Upload{dropped, shared} {
 		r.queue.Withdraw(u.Object)
 		r.cache.Unpin(u.Object) // the writer's own
@@ -83,7 +83,7 @@ func TestOfferOfContentThatIsSuperseded(t *testing.T) {
 	})
 	id := r.write(0, 6, "content")
 	u := journal.Upload{Object: id, Size: 7, Node: 6}
-	require.NoError(t, r.queue.Offer(7, u))
+	require.NoError(t, r.queue.Offer(7, Place{}, u))
 	require.NoError(t, r.queue.Add(journal.Entry{Peer: 1, Start: 1, End: 2, Update: []byte{1}}, Change{Node: 6, Replaces: true}).Wait())
 	r.queue.Withdraw(id)
 	r.store.setFail(nil)

@@ -42,6 +42,7 @@ func (q *Queue) published(batch []*operation, span Span) {
 		if q.files[op.node] == op {
 			delete(q.files, op.node)
 		}
+		op.wants, op.until, op.with, op.prior = nil, nil, nil, nil // somebody may remember it
 	}
 	q.ops = q.ops[len(batch):]
 	if len(q.ops) == 0 {
@@ -137,17 +138,20 @@ func (q *Queue) batch(ctx context.Context) ([]*operation, error) {
 	for ctx.Err() == nil {
 		until := q.publishing.resume
 		if now := time.Now(); !now.Before(until) {
-			until = time.Time{}
-			if ready := q.ready(); ready > 0 {
+			var ready int
+			if ready, until = q.ready(now); ready > 0 {
 				due := q.since.Add(gather)
 				if q.opts.Eager && len(q.needs) == 0 {
 					due = q.since.Add(gatherEager)
 				}
 				if q.wanted(ready) || !now.Before(due) {
+					for _, op := range q.ops[:ready] {
+						op.out = true
+					}
 					q.going = Span{q.ops[0].peer, q.ops[0].start, q.ops[ready-1].end}
 					return q.ops[:ready:ready], nil
 				}
-				until = due
+				until = earliest(until, due)
 			}
 		}
 		q.sleep(ctx, until)
@@ -179,10 +183,19 @@ func (q *Queue) wanted(ready int) bool {
 
 // ready returns how many of the oldest operations can be published together: of
 // one peer, with everything they name in the store, and none without the later
-// one that replaced its content. Called with mu held.
-func (q *Queue) ready() int {
-	ready, need := 0, uint64(0)
+// one that replaced its content. When late is not zero, there may be more then. Called with mu held.
+func (q *Queue) ready(now time.Time) (ready int, late time.Time) {
+	need := uint64(0)
 	for i, op := range q.ops {
+		if op.isHeld() {
+			break // woken by its end
+		}
+		if now.Before(op.late) && q.holds() {
+			if late = earliest(late, op.late); op.with == nil {
+				break
+			}
+			need = max(need, op.with.serial)
+		}
 		if op.peer != q.ops[0].peer || ready >= batchMost {
 			break
 		}
@@ -199,5 +212,5 @@ func (q *Queue) ready() int {
 			ready = i + 1
 		}
 	}
-	return ready
+	return ready, late
 }

@@ -27,9 +27,6 @@ const (
 	// gatherEager is the same in sync mode, while nobody waits for another change: what
 	// creates a file and its content, which is uploaded meanwhile, share an update.
 	gatherEager = 5 * time.Millisecond
-	// settle is how long after a file's last commit the next one's content
-	// waits, so that a file rewritten many times a second is uploaded once or twice.
-	settle = time.Second
 	// recentMost bounds how many uploaded objects are remembered.
 	recentMost = 1 << 16
 	// batchMost is how many operations one index update gathers at the most.
@@ -63,6 +60,7 @@ type Options struct {
 // Change is what one committed index operation means for content.
 type Change struct {
 	Node    uint64           // the file, by a number that is unique in this process
+	Made    bool             // it is made with this change
 	Objects []journal.Upload // objects that are new with this change; each holds one pin of the cache, which the Queue takes over
 	// Replaces says that the file's earlier content is obsolete with this change
 	// (new content, or the file is gone). Names then reports which of the earlier
@@ -74,6 +72,10 @@ type Change struct {
 	// That is given up only if the file is not on its way to them.
 	Maker   *Maker
 	Offered []objectid.ID // offers of the file that end with this change
+	// At is where the file is, or was until it was removed; the zero Place is not known. With Moved it is where that file is
+	// now: in the place of Node, if that is gone. It was at From before, whose Name is empty if there is another file now.
+	At, From Place
+	Moved    uint64
 }
 
 // Maker names an operation.
@@ -92,32 +94,39 @@ type Queue struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced whenever something below changes
-	ops     []*operation  // committed and not published, oldest first
-	serial  uint64        // of the next operation
-	going   Span          // published last, or being published
-	objects map[objectid.ID]*object
-	retry   []*object             // failed before: first to be uploaded
-	waiting []*object             // to be uploaded, in the order of their operations
-	delayed []*object             // to be uploaded not before their time, which ascends
-	offered []*object             // not named by an operation yet, or since: after all others
-	recent  map[objectid.ID]bool  // uploaded by this process
-	files   map[uint64]*operation // the newest operation with content, by file
-	nodes   map[uint64]int        // pending objects by file
-	settled map[uint64]time.Time  // when a file's content was last committed
-	running int                   // uploads under way, in halves of a place
-	early   int                   // those of offered objects, in halves too
-	ailing  int                   // objects whose last upload failed
-	urgent  int                   // callers that wait for the store
-	needs   map[*need]struct{}    // those of them that wait for an operation
-	since   time.Time             // when ops became non-empty
-	stream  int                   // changes without a pause between them
-	lastAdd time.Time             // when the newest was added
-	told    []Span                // published and not announced, oldest first
-	untold  int                   // how many operations those are
-	idle    bool                  // Idle is to be called
-	state   Progress              // what Progress returns, kept up to date, but for Failing and Err
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced whenever something below changes
+	ops        []*operation  // committed and not published, oldest first
+	serial     uint64        // of the next operation
+	going      Span          // published last, or being published
+	objects    map[objectid.ID]*object
+	retry      []*object             // failed before: first to be uploaded
+	waiting    []*object             // to be uploaded, in the order of their operations
+	delayed    []*object             // to be uploaded when window is closed
+	offered    []*object             // not named by an operation yet, or since: after all others
+	recent     map[objectid.ID]bool  // uploaded by this process
+	files      map[uint64]*operation // the newest operation with content, by file
+	nodes      map[uint64]int        // pending objects by file
+	empty      map[uint64]*operation // that left a file without content and are held back, by file
+	places     map[Place]*place      // what hold.go remembers
+	saves      map[uint64]time.Time  // when a file of a directory was last renamed over another
+	window     *window               // in which things are held back; nil: nothing is
+	heldOps    []*operation          // that have content and are held back in it, unless they were replaced
+	firm       []*operation          // that were held back before
+	left       *operation            // the last one that made a known place free
+	placesMost int                   // how many places there are before some are forgotten
+	running    int                   // uploads under way, in halves of a place
+	early      int                   // those of offered objects, in halves too
+	ailing     int                   // objects whose last upload failed
+	urgent     int                   // callers that wait for the store
+	needs      map[*need]struct{}    // those of them that wait for an operation
+	since      time.Time             // when ops became non-empty
+	stream     int                   // changes without a pause between them
+	lastAdd    time.Time             // when the newest was added
+	told       []Span                // published and not announced, oldest first
+	untold     int                   // how many operations those are
+	idle       bool                  // Idle is to be called
+	state      Progress              // what Progress returns, kept up to date, but for Failing and Err
 
 	uploads, publishing, announcing trouble // guarded by mu
 }
@@ -141,10 +150,19 @@ type operation struct {
 	serial     uint64
 	node       uint64
 	wants      []*object // what must be in the store before it is published
-	// until is a later operation that replaced this one's content before it was
-	// uploaded: this one is published only together with it.
+	// until is a later operation without which this one is not published, as it replaced this one's
+	// content before it was uploaded.
 	until *operation
 	since time.Time // when it was added
+	first time.Time // the same of the first of those whose content was replaced, one after the other
+	// window, while it is open, keeps it from being published, and its content from being uploaded; and so does late, but
+	// not from being published together with with.
+	window *window
+	late   time.Time
+	with   *operation
+	prior  *operation // gave the file obsolete content that is uploaded all the same
+	guess  bool       // it is held because of where the file is, and may get another name
+	out    bool       // it is published, or may be
 }
 
 // object is an upload that pending operations want.
@@ -161,6 +179,7 @@ type object struct {
 	early     bool      // counted in Queue.early
 	joined    bool      // since its upload began, somebody wants it who has just put it into the cache
 	done      bool      // uploaded, or not wanted any more
+	held      bool      // in Queue.delayed, and not to be uploaded yet
 	after     time.Time // not before
 	fails     int       // uploads of it that failed, in a row
 }
@@ -191,14 +210,17 @@ func New(opts Options, restored []journal.Entry, uploads []journal.Upload) *Queu
 	ctx, stop := context.WithCancel(context.Background())
 	q := &Queue{
 		opts: opts, log: opts.Log, stop: stop, pause: streamPause,
-		memory:  semaphore.NewWeighted(uploadMemory),
-		changed: make(chan struct{}),
-		objects: make(map[objectid.ID]*object),
-		recent:  make(map[objectid.ID]bool),
-		files:   make(map[uint64]*operation),
-		nodes:   make(map[uint64]int),
-		settled: make(map[uint64]time.Time),
-		needs:   make(map[*need]struct{}),
+		memory:     semaphore.NewWeighted(uploadMemory),
+		placesMost: placesMost,
+		changed:    make(chan struct{}),
+		objects:    make(map[objectid.ID]*object),
+		recent:     make(map[objectid.ID]bool),
+		files:      make(map[uint64]*operation),
+		nodes:      make(map[uint64]int),
+		empty:      make(map[uint64]*operation),
+		places:     make(map[Place]*place),
+		saves:      make(map[uint64]time.Time),
+		needs:      make(map[*need]struct{}),
 	}
 	q.put = func(ctx context.Context, id objectid.ID, body []byte) error {
 		if objectid.Of(body) != id {
@@ -253,10 +275,10 @@ func (q *Queue) enqueue(o *object) {
 	switch {
 	case o.unnamed():
 		q.offered = append(q.offered, o)
-	case o.after.IsZero():
-		q.waiting = append(q.waiting, o)
-	default:
+	case o.held:
 		q.delayed = append(q.delayed, o)
+	default:
+		q.waiting = append(q.waiting, o)
 	}
 	q.nodes[o.node]++
 	q.state.Objects++
@@ -283,6 +305,7 @@ func (q *Queue) append(op *operation) {
 	op.serial = q.serial
 	q.serial++
 	op.since = time.Now()
+	op.first = op.since
 	if len(q.ops) == 0 {
 		q.since = op.since
 	}
@@ -301,19 +324,10 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 	q.append(op)
 	now := op.since
 	q.streamed(now)
-	var after time.Time
+	q.expect(op, &c)
 	if c.Replaces {
-		if len(c.Objects) > 0 {
-			after = q.settling(c.Node, now)
-			if len(q.settled) > 10_000 {
-				clear(q.settled)
-			}
-			q.settled[c.Node] = now
-		}
-		if earlier := q.files[c.Node]; earlier != nil && !q.sent(e.Peer, c.Maker) {
-			e.Drop = q.supersede(earlier, op, c.Names)
-			e.Dropped = q.unpin
-		}
+		e.Drop = q.replace(op, &c)
+		e.Dropped = q.unpin
 	}
 	for _, u := range c.Objects {
 		o := q.objects[u.Object]
@@ -322,12 +336,15 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 			continue
 		}
 		if o == nil {
-			o = &object{id: u.Object, size: u.Size, node: u.Node, file: c.Node, since: op.since, after: after}
+			o = &object{id: u.Object, size: u.Size, node: u.Node, file: c.Node, since: op.since, held: op.isHeld()}
 			o.users++
 			q.enqueue(o)
 		} else {
 			if o.unnamed() && !o.uploading {
 				q.waiting = append(q.waiting, o)
+			}
+			if !op.isHeld() {
+				q.release(o)
 			}
 			o.users++
 			o.joined = true
@@ -342,8 +359,17 @@ func (q *Queue) Add(e journal.Entry, c Change) *journal.Ticket {
 	for _, id := range c.Offered {
 		q.unoffer(id)
 	}
-	if len(op.wants) > 0 {
+	switch {
+	case len(op.wants) > 0:
 		q.files[c.Node] = op
+		if op.isHeld() {
+			q.heldOps = append(q.heldOps, op)
+		}
+	case len(c.Objects) > 0:
+		op.window, op.guess = nil, false // all of it is in the store
+	}
+	if len(op.wants) == 0 && op.prior != nil {
+		q.files[c.Node] = op.prior
 	}
 	ticket := q.opts.Journal.Enqueue(e)
 	// Those who hold back wake by themselves, or by the uploads under way.
@@ -359,34 +385,31 @@ func (q *Queue) sent(peer uint64, m *Maker) bool {
 	return m != nil && (m.Peer != peer || q.going.Peer == peer && m.Counter < q.going.End)
 }
 
-// settling returns when content of a file may be uploaded: the zero time for at once.
-// Called with mu held.
-func (q *Queue) settling(file uint64, now time.Time) time.Time {
-	if q.opts.Eager || q.urgent > 0 || now.Sub(q.settled[file]) >= settle {
-		return time.Time{}
+// replace ends that a file's earlier content is uploaded, and returns the objects that nobody wants any more. Called with mu held.
+func (q *Queue) replace(op *operation, c *Change) (drop []objectid.ID) {
+	if q.sent(op.peer, c.Maker) {
+		return nil
 	}
-	return now.Add(settle)
-}
-
-// supersede takes from an earlier operation on a file what its new content does
-// not need, gives the rest to the newer operation, and returns the objects that
-// nobody wants any more.
-func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) (drop []objectid.ID) {
-	delete(q.files, earlier.node)
-	for _, o := range earlier.wants {
+	at, removed := q.places[c.At], c.Maker != nil && c.Moved == 0
+	for earlier := q.files[c.Node]; earlier != nil; earlier = earlier.prior {
 		switch {
-		case o.done:
-		case names != nil && names(o.id):
-			op.wants = append(op.wants, o)
-		default:
-			o.users--
-			if o.unwanted() && !o.uploading {
-				q.forget(o)
-				drop = append(drop, o.id)
+		case !earlier.pending():
+		case q.keeps(earlier, at, removed, op.since):
+			if op.prior == nil && c.Maker == nil {
+				op.prior = earlier
 			}
+		default:
+			if c.Maker != nil {
+				if made := q.maker(c.Maker); made != nil {
+					made.joins(op)
+				}
+			}
+			if next := q.files[c.Moved]; next != nil && earlier.first.Before(next.first) {
+				next.first = earlier.first
+			}
+			drop = append(drop, q.supersede(earlier, op, c.Names)...)
 		}
 	}
-	earlier.wants, earlier.until = nil, op
 	return drop
 }
 
@@ -489,7 +512,7 @@ func (q *Queue) wait(ctx context.Context, n *need, reached func() (bool, error))
 		q.needs[n] = struct{}{}
 	}
 	if q.urgent == 1 {
-		q.waiting, q.delayed = append(q.waiting, q.delayed...), nil
+		q.close()
 	}
 	q.broadcast()
 	q.mu.Unlock()

@@ -67,6 +67,7 @@ func (q *Queue) next(ctx context.Context) (*object, error) {
 func (q *Queue) turn(now time.Time) (o *object, until time.Time) {
 	// While the store fails, fewer and fewer uploads probe it, and while nobody is
 	// answered, a single one.
+	due := q.closeDue(now)
 	allowed := max(1, q.opts.Workers>>min(q.uploads.fails, 10))
 	calm := q.calm(now)
 	switch {
@@ -77,13 +78,9 @@ func (q *Queue) turn(now time.Time) (o *object, until time.Time) {
 	}
 	switch {
 	case now.Before(q.uploads.resume):
-		return nil, q.uploads.resume
+		return nil, earliest(due, q.uploads.resume)
 	case q.running >= 2*allowed:
-		return nil, calm
-	}
-	for len(q.delayed) > 0 && !now.Before(q.delayed[0].after) {
-		q.waiting = append(q.waiting, q.delayed[0])
-		q.delayed = q.delayed[1:]
+		return nil, earliest(due, calm)
 	}
 	o, until = q.again(now)
 	if o == nil {
@@ -92,8 +89,8 @@ func (q *Queue) turn(now time.Time) (o *object, until time.Time) {
 	if o == nil && (q.opts.Eager || q.urgent > 0 || q.early < 2*beside()) {
 		o = pop(&q.offered)
 	}
-	if o == nil && len(q.delayed) > 0 && (until.IsZero() || q.delayed[0].after.Before(until)) {
-		until = q.delayed[0].after
+	if o == nil {
+		until = earliest(due, until)
 	}
 	return o, until
 }
