@@ -36,8 +36,8 @@ func (i *inode) completed(slot int64) error {
 		return nil // written to since
 	}
 	entry, err := i.fs.index.Stat(i.node)
-	if err != nil {
-		return err
+	if err != nil || entry.Removed {
+		return nil // it goes with the commit, if there is one
 	}
 	chunk := journal.Upload{Object: i.extents[n].Object, Size: size, Node: i.ino}
 	if err := i.fs.queue.Offer(uint64(i.node), placeOf(&entry), chunk); err != nil {

@@ -20,14 +20,15 @@ import (
 //     one that nobody knows need not be in the store when it is removed.
 //   - That a name which was just written became free is published a moment later, with what takes its place.
 //
-// Updates of the index go in order, so that everything waits with what is held. It is held for a second at the most, and all
-// of it until the same time: from then on it is not replaced by anything that came later, so that everything up to there
+// Updates of the index go in order, so that everything waits with what is held. It is held for a second at the most, and a
+// moment in which a program ends what it is doing, and all of it until the same time: from then on it is not replaced by anything that came later, so that everything up to there
 // can be published. Where the store does not take that in a second, what came later is held until it has.
 //
 // Nothing is held in sync mode, or while somebody waits for the store.
 
 const (
-	// settle is for how long content is held back at the most, and how long it is remembered that a name got some.
+	// settle is for how long things are held back at the most, but for a moment, and how long it is remembered that a name
+	// got content.
 	settle = time.Second
 	// moment is how soon a program that saves a file does its next step.
 	moment = 200 * time.Millisecond
