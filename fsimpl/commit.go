@@ -255,9 +255,12 @@ func (i *inode) sealSlot(n, length int64) error {
 	return nil
 }
 
+// cutsFirst reports whether the first slot of a file of several chunks becomes two objects.
+func (i *inode) cutsFirst() bool { return i.fs.opts.ChunkSize >= 4*headSize }
+
 // head returns how much of a slot is an object of its own, in a file of size bytes: 0 for no part.
 func (i *inode) head(n, size int64) int64 {
-	if chunk := i.fs.opts.ChunkSize; n == 0 && size > chunk && chunk >= 4*headSize {
+	if n == 0 && size > i.fs.opts.ChunkSize && i.cutsFirst() {
 		return headSize
 	}
 	return 0
@@ -269,11 +272,8 @@ func (i *inode) sealHead(length, head int64) error {
 	if err != nil {
 		return err
 	}
-	if err := i.adopt(rest); err != nil {
+	if err := errors.Join(i.adopt(first), i.adopt(rest)); err != nil {
 		rest.Remove()
-		return err
-	}
-	if err := i.adopt(first); err != nil {
 		return err
 	}
 	i.staged.Drop(0)
@@ -302,11 +302,13 @@ func (i *inode) sealParts(size int64, apart bool) error {
 		length := min(chunk, size-start)
 		switch {
 		case i.staged.Covers(staging.Range{From: start, To: start + length}):
-			seal := func() error { return i.sealSlot(n, length) }
+			var err error
 			if head := i.head(n, size); head > 0 {
-				seal = func() error { return i.sealHead(length, head) }
+				err = i.sealHead(length, head)
+			} else {
+				err = i.sealSlot(n, length)
 			}
-			if err := seal(); err != nil {
+			if err != nil {
 				return err
 			}
 		case i.crowded(start, length):

@@ -280,7 +280,10 @@ func (i *inode) writeOnce(p []byte, off int64, toEnd bool) error {
 		return nil
 	}
 	stage := func() error {
-		return i.staged.WriteAt(p, off, i.sealWritten)
+		if err := i.staged.WriteAt(p, off, i.sealWritten); err != nil {
+			return err
+		}
+		return i.sealFirst(max(size, end))
 	}
 	err := stage()
 	for oserror.DiskFull(err) && i.fs.makeRoom() {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hamflx/pocket/fsimpl/staging"
 	"github.com/hamflx/pocket/internal/chunkcache"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
@@ -39,11 +40,14 @@ func defaultCacheSize(dir string, chunkSize int64) int64 {
 	return max(size, leastChunks*chunkSize)
 }
 
-// roomForData reports whether a chunk that a write completed may take n bytes of the
+// roomFor returns nil when a chunk that a write completed may take n bytes of the
 // cache: some are left to commits, without which nothing that fills it is uploaded.
-func (fs *FS) roomForData(n int64) bool {
+func (fs *FS) roomFor(n int64) error {
 	reserve := min(2*fs.opts.ChunkSize, fs.opts.CacheSize/4)
-	return fs.cache.Room() >= n+reserve
+	if fs.cache.Room() < n+reserve {
+		return fmt.Errorf("%w: %d bytes", chunkcache.ErrFull, fs.opts.CacheSize)
+	}
+	return nil
 }
 
 // awaitRoom returns nil when the cache has more room than when a writer of ino found it
@@ -151,15 +155,29 @@ func isFull(err error) bool { return errors.Is(err, chunkcache.ErrFull) }
 
 // sealWritten is sealSlot for a slot that a write completed. Called with mu held.
 func (i *inode) sealWritten(slot int64) error {
-	size := i.fs.opts.ChunkSize
-	if i.head(slot, size+1) > 0 {
-		return nil // what it will be depends on what follows
+	if slot == 0 && i.cutsFirst() {
+		return nil // what it becomes depends on what follows: sealFirst
 	}
-	if !i.fs.roomForData(size) {
-		return fmt.Errorf("%w: %d bytes", chunkcache.ErrFull, i.fs.opts.CacheSize)
+	size := i.fs.opts.ChunkSize
+	if err := i.fs.roomFor(size); err != nil {
+		return err
 	}
 	if err := i.sealSlot(slot, size); err != nil {
 		return err
 	}
 	return i.completed(slot)
+}
+
+// sealFirst is sealWritten for the first slot, once the file goes on behind it to size bytes at least. Called with
+// mu held.
+func (i *inode) sealFirst(size int64) error {
+	chunk := i.fs.opts.ChunkSize
+	head := i.head(0, size)
+	if head == 0 || !i.staged.Covers(staging.Range{From: 0, To: chunk}) {
+		return nil
+	}
+	if err := i.fs.roomFor(chunk); err != nil {
+		return err
+	}
+	return i.sealHead(chunk, head)
 }
