@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -43,7 +44,7 @@ func leaves(path string, first int64) (found []leaf, err error) {
 			found = append(found, l)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b leaf) int { return int(max(-1, min(1, a.first-b.first))) })
+	slices.SortStableFunc(found, func(a, b leaf) int { return cmp.Compare(a.first, b.first) })
 	return found, nil
 }
 

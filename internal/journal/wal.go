@@ -61,8 +61,10 @@ func openLog(path string, said []walIndex) (*frames, error) {
 		return nil, err
 	}
 	header := make([]byte, walHeader)
-	if _, err := io.ReadFull(f, header); err != nil {
+	if _, err := io.ReadFull(f, header); err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil, f.Close() // too short to hold anything
+	} else if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	l := &frames{f: f, order: binary.LittleEndian, magic: 0x377f0682, at: walHeader, frame: make([]byte, frameSize), ahead: make([]byte, frameSize), said: said}
 	if header[3]&1 == 1 {
@@ -284,6 +286,8 @@ func examineLog(path, boot string) (s logState, err error) {
 	for _, i := range s.said {
 		if bytes.Equal(i.salts, l.salts) {
 			s.believe(i)
+		} else if i.frames == 0 {
+			s.moved = s.sure // all of it is in the database, and it begins anew with the next transaction
 		}
 	}
 	return s, nil
