@@ -332,7 +332,11 @@ func TestWhatIsWrittenInPlaceOfLostContentStays(t *testing.T) {
 func TestStoreThatIsAwayMayHaveTheEarlierContent(t *testing.T) {
 	for _, when := range []string{"while it runs", "at the start"} {
 		t.Run(when, func(t *testing.T) {
-			m := &machine{t: t, store: newFaultStore(), data: t.TempDir(), chunk: 1 << 20, name: "a"}
+			store := newFaultStore()
+			other := newMachine(t, store, 1<<20)
+			other.put("large", bytes.Repeat([]byte("large"), 500_000))
+			other.stop()
+			m := &machine{t: t, store: store, data: t.TempDir(), chunk: 1 << 20, name: "a"}
 			m.startForTest()
 			cached := func(body []byte) string {
 				files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", objectid.Of(body).String()))
@@ -351,8 +355,11 @@ func TestStoreThatIsAwayMayHaveTheEarlierContent(t *testing.T) {
 			require.NoError(t, os.Remove(cached(first)))
 			asked := make(chan struct{}, 1000)
 			away := func(op, key string) error {
-				if op != objstore.OpGet || key != objectid.Of(first).Key() {
+				if op != objstore.OpGet || !strings.HasPrefix(key, "data/") || key == objectid.Of(second).Key() {
 					return nil
+				}
+				if key != objectid.Of(first).Key() { // of "large": it never gives it, whoever asks
+					return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrTooLarge, Err: errors.New("forced")}
 				}
 				asked <- struct{}{}
 				return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrPermission, Err: errors.New("forced")}
@@ -376,7 +383,12 @@ func TestStoreThatIsAwayMayHaveTheEarlierContent(t *testing.T) {
 			_, err = f.ReadAt(make([]byte, 1), 0)
 			require.Error(t, err)
 			require.NoError(t, f.Release())
-			m.store.setFail(nil)
+			m.store.setFail(func(op, key string) error {
+				if key != objectid.Of(first).Key() {
+					return away(op, key)
+				}
+				return nil
+			})
 			eventually(t, "the earlier content", func() bool {
 				f, err := m.Open(n, fsimpl.OpenRead)
 				require.NoError(t, err)

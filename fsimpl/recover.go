@@ -76,12 +76,17 @@ func (fs *FS) pinHere(id objectid.ID) (size int64, err error) {
 	return 0, err
 }
 
+// isNoObject reports whether an error of the store says that there is nothing that could be an object of ours.
+func isNoObject(err error) bool {
+	return errors.Is(err, objstore.ErrNotExist) || errors.Is(err, objstore.ErrTooLarge) || errors.Is(err, objstore.ErrCorrupt)
+}
+
 // inStore reports whether the store has an object. What it reads is kept in the cache: it may
 // be a manifest, by which others are judged.
 func (fs *FS) inStore(ctx context.Context, id objectid.ID) (bool, error) {
 	body, err := fs.retrying(fs.opts.OpenWait).Get(ctx, id.Key(), maxObject)
 	switch {
-	case errors.Is(err, objstore.ErrNotExist), err == nil && objectid.Of(body) != id:
+	case isNoObject(err), err == nil && objectid.Of(body) != id:
 		return false, nil
 	case err != nil:
 		return false, err
@@ -257,7 +262,8 @@ func (fs *FS) firstBroken(ctx context.Context, left journal.Loaded, lost map[obj
 	for n := range all {
 		one := &all[n]
 		one.objects, _ = fs.objectsOf(ctx, one.content) // those that are known, without the store
-		if one.entry >= left.Whole && slices.ContainsFunc(one.objects, func(id objectid.ID) bool { return lost[id] }) {
+		// Of a damaged journal the list is not certain: it may name again what was uploaded, or replaced, long ago.
+		if !fs.suspect && one.entry >= left.Whole && slices.ContainsFunc(one.objects, func(id objectid.ID) bool { return lost[id] }) {
 			keep = min(keep, one.entry)
 		}
 	}
@@ -302,7 +308,7 @@ func (fs *FS) objectsOf(ctx context.Context, c loroindex.Content) ([]objectid.ID
 		// Uploaded, and taken off the list, before its chunks were.
 		body, err = fs.retrying(fs.opts.OpenWait).Get(ctx, c.Object.Key(), maxObject)
 	}
-	if errors.Is(err, objstore.ErrNotExist) || err == nil && objectid.Of(body) != c.Object {
+	if isNoObject(err) || err == nil && objectid.Of(body) != c.Object {
 		return objects, nil
 	}
 	if err != nil {
@@ -375,6 +381,10 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool, only map[
 	for n, list := range writes {
 		e, err := fs.index.Stat(n)
 		if err != nil || e.Removed {
+			continue
+		}
+		if len(unjudged) > 0 { // each would wait for the store in turn
+			unjudged[n] = true
 			continue
 		}
 		needs, err := fs.objectsOf(ctx, e.Content)
