@@ -83,19 +83,25 @@ func (x *Index) Writes() iter.Seq2[Write, error] {
 				continue
 			}
 			w := Write{Peer: uint64(op.ID.Peer), Counter: op.ID.Counter, Lamport: op.Lamport, Node: x.find(loro.TreeID(op.Container.ID))}
-			object, _ := op.Value.Get(contentObject)
-			if id, _ := object.AsBinary(); len(id) == objectid.Size {
-				w.Content.Object = objectid.ID(id)
-			}
-			w.Content.Size, _ = intOf(op.Value, contentSize)
-			w.Content.ModTime, _ = intOf(op.Value, contentModTime)
-			manifest, _ := op.Value.Get(contentManifest)
-			w.Content.Manifest, _ = manifest.AsBool()
+			w.Content = writtenContent(op.Value)
 			if !yield(w, nil) {
 				return
 			}
 		}
 	}
+}
+
+// writtenContent reads a content value of the history.
+func writtenContent(v loro.Value) (c Content) {
+	object, _ := v.Get(contentObject)
+	if id, _ := object.AsBinary(); len(id) == objectid.Size {
+		c.Object = objectid.ID(id)
+	}
+	c.Size, _ = intOf(v, contentSize)
+	c.ModTime, _ = intOf(v, contentModTime)
+	manifest, _ := v.Get(contentManifest)
+	c.Manifest, _ = manifest.AsBool()
+	return c
 }
 
 // nodePaths finds the paths of nodes, those of directories once.

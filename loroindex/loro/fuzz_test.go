@@ -144,7 +144,7 @@ func rowsOf(t *testing.T, b *changeBlock) []string {
 }
 
 func opsOfBlock(t *testing.T, b *changeBlock) (out []Op) {
-	require.NoError(t, NewDoc(1).blockOps(b, func(op Op, err error) bool {
+	require.NoError(t, b.ops(func(op Op, err error) bool {
 		require.NoError(t, err)
 		out = append(out, op)
 		return true

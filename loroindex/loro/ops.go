@@ -74,7 +74,7 @@ const (
 func (d *Doc) Ops() iter.Seq2[Op, error] {
 	return func(yield func(Op, error) bool) {
 		for _, p := range d.peersByID() {
-			err := d.eachBlock(p, 0, math.MaxInt32, func(b *changeBlock) error { return d.blockOps(b, yield) })
+			err := d.eachBlock(p, 0, math.MaxInt32, func(b *changeBlock) error { return b.ops(yield) })
 			if errors.Is(err, errStop) {
 				return
 			}
@@ -88,8 +88,8 @@ func (d *Doc) Ops() iter.Seq2[Op, error] {
 
 var errStop = errors.New("iteration stopped")
 
-// blockOps yields the operations of one block.
-func (d *Doc) blockOps(b *changeBlock, yield func(Op, error) bool) error {
+// ops yields the operations of one block.
+func (b *changeBlock) ops(yield func(Op, error) bool) error {
 	peer := b.peer()
 	// Values are unpacked by way of scratch tables, so that reading the
 	// history changes nothing.
