@@ -16,7 +16,6 @@ import (
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
-	"github.com/hamflx/pocket/loroindex/loro"
 	"github.com/hamflx/pocket/objstore"
 )
 
@@ -108,21 +107,16 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 		return left, nil, merged, err
 	}
 	lost = fs.missing(ctx, left)
-	if left.Entries, err = fs.readableEntries(left.Entries); err != nil {
-		return left, nil, merged, err
-	}
 	notices := len(fs.notices)
-	if merged, err = fs.loadAndImport(ctx, local, left.Entries); err != nil {
+	bad, why := unreadable(left.Entries)
+	if merged, err = fs.loadAndImport(ctx, local, without(left.Entries, bad)); err != nil {
 		return left, nil, merged, err
 	}
-	if known := fs.knownEntries(left.Entries); known < len(left.Entries) {
-		if err := fs.setAsideFrom(errors.New("changes before these are missing"), len(left.Entries)-known); err != nil {
+	if waiting := fs.waiting(left.Entries, bad); len(bad)+len(waiting) > 0 {
+		if merged, err = fs.redo(ctx, local, &left, merged, damage{bad: bad, why: why, waiting: waiting, notices: notices}); err != nil {
 			return left, nil, merged, err
 		}
-		left.Entries = left.Entries[:known]
-		if merged, err = fs.loadAndImport(ctx, local, left.Entries); err != nil {
-			return left, nil, merged, err
-		}
+		notices = len(fs.notices)
 	}
 	if len(lost) == 0 && !fs.suspect {
 		return left, nil, merged, fs.journal.Judge(ctx, len(left.Entries), nil)
@@ -169,45 +163,6 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 	}
 	left.Uploads = append(left.Uploads, unlisted...)
 	return left, lost, merged, fs.journal.Enqueue(journal.Entry{Uploads: unlisted}).Wait()
-}
-
-// readableEntries returns the entries before the first one that is not what it says: the
-// later ones build on it. Where there is one, a copy of the journal is kept.
-func (fs *FS) readableEntries(entries []journal.Entry) ([]journal.Entry, error) {
-	for n, e := range entries {
-		err := checkEntry(e)
-		if err == nil {
-			continue
-		}
-		return entries[:n], fs.setAsideFrom(err, len(entries)-n)
-	}
-	return entries, nil
-}
-
-// checkEntry returns nil for an entry that is what it says.
-func checkEntry(e journal.Entry) error {
-	return loroindex.CheckUpdate(loroindex.Span{Peer: e.Peer, Start: e.Start, End: e.End}, e.Update)
-}
-
-// knownEntries returns how many entries come before the first one whose operations the
-// index, into which all were imported, does not have: they build on others that it lacks.
-func (fs *FS) knownEntries(entries []journal.Entry) int {
-	version := fs.index.Version()
-	n := slices.IndexFunc(entries, func(e journal.Entry) bool { return version[loro.PeerID(e.Peer)] < e.End })
-	if n < 0 {
-		return len(entries)
-	}
-	return n
-}
-
-// setAsideFrom keeps a copy of the journal, whose last changes cannot be used, and tells why.
-func (fs *FS) setAsideFrom(why error, changes int) error {
-	kept, err := fs.journal.CopyAside()
-	if err != nil {
-		return errors.Join(why, err)
-	}
-	fs.tell(fmt.Sprintf("journal %s is damaged: %v; it is kept as %s, and the last %d changes are lost", fs.opts.State.Journal(), why, kept, changes))
-	return nil
 }
 
 // loadAndImport loads the index and imports journal entries.

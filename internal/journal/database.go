@@ -416,13 +416,7 @@ func (d *database) apply(o *op) (written int, err error) {
 		}
 	}
 	if o.seq != 0 {
-		a := d.insertEntry.args
-		a[0].Value = o.seq
-		a[1].Value = int64(o.entry.Peer)
-		a[2].Value = int64(o.entry.Start)
-		a[3].Value = int64(o.entry.End)
-		a[4].Value = o.entry.Update
-		if err := d.insertEntry.run(); err != nil {
+		if err := d.putEntry(o.seq, &o.entry); err != nil {
 			return 0, err
 		}
 		written += len(o.entry.Update)
@@ -455,7 +449,23 @@ func (d *database) apply(o *op) (written int, err error) {
 	return written, nil
 }
 
+func (d *database) putEntry(seq int64, e *Entry) error {
+	a := d.insertEntry.args
+	a[0].Value = seq
+	a[1].Value = int64(e.Peer)
+	a[2].Value = int64(e.Start)
+	a[3].Value = int64(e.End)
+	a[4].Value = e.Update
+	return d.insertEntry.run()
+}
+
 func (d *database) applyOther(o *otherOp) (written int, err error) {
+	for i := range o.entries {
+		if err := d.putEntry(o.first+int64(i), &o.entries[i]); err != nil {
+			return 0, err
+		}
+		written += len(o.entries[i].Update) + 64
+	}
 	if o.key != "" {
 		s := d.deleteMeta
 		if o.value != nil {

@@ -541,3 +541,33 @@ func TestRandomOperationsMatchAModel(t *testing.T) {
 		m.check(t, j)
 	}
 }
+
+// What takes the place of entries is there with the next start, behind those that are left, and they are not.
+func TestReplacedEntriesAreThereInstead(t *testing.T) {
+	j := open(t, newPath(t), Options{SyncDelay: time.Hour})
+	for n := range 6 {
+		require.NoError(t, j.Enqueue(entry(1, n, Upload{Object: objectOf(n), Size: 1})).Wait())
+	}
+	j = reopen(t, j)
+	loaded := load(t, j)
+	with := []Entry{entry(2, 0), entry(2, 1)}
+	require.NoError(t, j.Replace(ctx, []int{1, 3, 4}, with))
+	count, bytes := j.Pending()
+	require.Equal(t, 5, count)
+	want := []Entry{loaded.Entries[0], loaded.Entries[2], loaded.Entries[5], with[0], with[1]}
+	sum := int64(0)
+	for _, e := range want {
+		sum += int64(len(e.Update))
+	}
+	require.Equal(t, sum, bytes)
+	killed := newPath(t)
+	copyJournal(t, j.path, killed, -1)
+	require.NoError(t, j.Judge(ctx, 4, nil)) // the places are those of now
+	require.NoError(t, j.Enqueue(entry(2, 1)).Wait())
+	require.NoError(t, j.Published(ctx, 1, 6))
+	require.Equal(t, []Entry{with[0], with[1]}, load(t, reopen(t, j)).Entries)
+
+	again := load(t, open(t, killed, Options{SyncDelay: time.Hour}))
+	require.Equal(t, want, again.Entries)
+	require.Len(t, again.Uploads, 6)
+}

@@ -34,6 +34,9 @@ type otherOp struct {
 	value []byte // nil deletes
 	put   []IndexObject
 	drop  []string // keys of index objects
+
+	first   int64   // row of the first of entries, which the others follow
+	entries []Entry // that take the place of others
 }
 
 // Ticket stands for an entry that was enqueued.
@@ -423,6 +426,9 @@ func batchSize(ops []op) int {
 		if other := ops[i].other; other != nil {
 			for _, object := range other.put {
 				bytes += len(object.Body)
+			}
+			for _, e := range other.entries {
+				bytes += len(e.Update)
 			}
 		}
 	}

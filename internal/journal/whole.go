@@ -29,7 +29,7 @@ func (e *extent) decode(b []byte) {
 // Judge says that the caller has looked at what Load returned: it drops the entries but
 // for the first keep of them and takes the objects drop off the upload list, in one
 // transaction, and on return both survives kill -9. From then on syncs note that what
-// they cover is whole. Nothing that Load did not return may be enqueued before.
+// they cover is whole. Nothing that Load did not return may be enqueued before, but by Replace.
 //
 // After a power loss the entries beyond Loaded.Whole are good up to the first one whose
 // objects are neither in the cache nor in the store.
@@ -54,6 +54,48 @@ func (j *Journal) Judge(ctx context.Context, keep int, drop []objectid.ID) error
 		j.mu.Unlock()
 		return nil
 	}
+	number := j.push(o)
+	j.mu.Unlock()
+	return j.wait(number)
+}
+
+// Replace drops entries that Load returned, by their places there, and puts others behind those that are left, in one
+// transaction: on return that survives kill -9. It comes before Judge, for which the entries are then those that are left
+// and the others. Errors and ctx as with Published.
+func (j *Journal) Replace(ctx context.Context, drop []int, with []Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return ErrClosed
+	}
+	dropped := make(map[int]bool, len(drop))
+	for _, n := range drop {
+		dropped[n] = true
+	}
+	var o op
+	left := make([]pendingEntry, 0, len(j.pending)+len(with))
+	for n, p := range j.pending {
+		if !dropped[n] {
+			left = append(left, p)
+			continue
+		}
+		j.pendingN -= int64(p.bytes)
+		if last := len(o.publish) - 1; last >= 0 && o.publish[last].last == p.seq-1 {
+			o.publish[last].last = p.seq
+		} else {
+			o.publish = append(o.publish, span{p.seq, p.seq})
+		}
+	}
+	o.other = &otherOp{first: j.lastSeq + 1, entries: with}
+	for _, e := range with {
+		j.lastSeq++
+		left = append(left, pendingEntry{seq: j.lastSeq, peer: e.Peer, end: e.End, bytes: int32(len(e.Update))})
+		j.pendingN += int64(len(e.Update))
+	}
+	j.pending = left
 	number := j.push(o)
 	j.mu.Unlock()
 	return j.wait(number)
