@@ -3,6 +3,7 @@ package journal
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,4 +52,17 @@ func TestJournalGoesOnWhenARealDiskHasRoomAgain(t *testing.T) {
 		}
 	}
 	require.NoError(t, j.Close())
+}
+
+// A copy that does not fit was left behind in part, as if it were all, on a disk that it had filled.
+func TestACopyThatDoesNotFitIsNotLeftBehind(t *testing.T) {
+	dir := testdisk.Small(t, "2m")
+	path := filepath.Join(dir, "journal.db")
+	require.NoError(t, os.WriteFile(path, make([]byte, 700<<10), 0o600))
+	require.NoError(t, os.WriteFile(path+"-wal", make([]byte, 700<<10), 0o600))
+	_, err := copyAside(path)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	left, err := filepath.Glob(path + "*")
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{path, path + "-wal"}, left)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -123,11 +124,7 @@ func tryLog(path string, log []byte) (good, gaps bool, err error) {
 			err = errors.Join(err, removed(copied+suffix))
 		}
 	}()
-	database, err := busyfile.ReadFile(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = os.WriteFile(copied, database, 0o600)
-	}
-	if err == nil {
+	if err = copyFile(path, copied); err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = os.WriteFile(copied+"-wal", log, 0o600)
 	}
 	if err != nil {
@@ -209,20 +206,41 @@ func asideName(path string) string {
 	return path + damagedInfix + time.Now().UTC().Format("20060102T150405.000Z")
 }
 
-// copyAside copies a journal's files. Nobody writes to them meanwhile.
-func copyAside(path string) (string, error) {
-	aside := asideName(path)
+// copyAside copies a journal's files. Nobody writes to them meanwhile. On return the copy survives a power loss;
+// after an error there is none.
+func copyAside(path string) (aside string, err error) {
+	aside = asideName(path)
 	for _, suffix := range []string{"", "-wal"} {
-		body, err := busyfile.ReadFile(path + suffix)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(aside+suffix, body, 0o600)
+		if err = copyFile(path+suffix, aside+suffix); errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("keep a copy of the damaged journal: %w", err)
+			return "", fmt.Errorf("keep a copy of the damaged journal: %w", errors.Join(err, removed(aside)))
 		}
 	}
+	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
+		return "", fmt.Errorf("keep a copy of the damaged journal: %w", err)
+	}
 	return aside, nil
+}
+
+// copyFile copies a file, which may be large, and syncs the copy. After an error there is none.
+// Error: fs.ErrNotExist when there is no such file.
+func copyFile(from, to string) (err error) {
+	in, err := busyfile.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := busyfile.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(out, in); err == nil {
+		err = out.Sync()
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		err = errors.Join(err, removed(to))
+	}
+	return err
 }

@@ -132,11 +132,13 @@ func (j *Journal) readAside(aside string) (all content, err error) {
 	if err != nil {
 		return all, explain(aside, err)
 	}
-	body, err := busyfile.ReadFile(aside + "-wal")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return all, fmt.Errorf("salvage the damaged journal: %w", err)
+	asItIs := func(to string) error {
+		if err := copyFile(aside+"-wal", to); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	}
-	if all, err = j.readCopy(aside, body); err != nil || !log.damaged() {
+	if all, err = j.readCopy(aside, asItIs); err != nil || !log.damaged() {
 		return all, err
 	}
 	mended := func(asFound bool) (content, error) {
@@ -144,7 +146,7 @@ func (j *Journal) readAside(aside string) (all content, err error) {
 		if err != nil {
 			return content{}, explain(aside, err)
 		}
-		return j.readCopy(aside, body)
+		return j.readCopy(aside, func(to string) error { return os.WriteFile(to, body, 0o600) })
 	}
 	before := all
 	if all, err = mended(false); err != nil {
@@ -161,20 +163,16 @@ func (j *Journal) readAside(aside string) (all content, err error) {
 	return all, nil
 }
 
-// readCopy reads a copy of the database at path with a log: SQLite writes to what it opens.
-func (j *Journal) readCopy(path string, log []byte) (all content, err error) {
+// readCopy reads a copy of the database at path with the log that putLog makes: SQLite writes to what it opens.
+func (j *Journal) readCopy(path string, putLog func(to string) error) (all content, err error) {
 	copied := j.path + ".salvage"
 	defer func() {
 		for _, suffix := range files {
 			err = errors.Join(err, removed(copied+suffix))
 		}
 	}()
-	body, err := busyfile.ReadFile(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = os.WriteFile(copied, body, 0o600)
-	}
-	if err == nil {
-		err = os.WriteFile(copied+"-wal", log, 0o600)
+	if err = copyFile(path, copied); err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = putLog(copied + "-wal")
 	}
 	if err != nil {
 		return all, fmt.Errorf("salvage the damaged journal: %w", err)
