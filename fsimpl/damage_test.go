@@ -178,7 +178,7 @@ func madeAgain(t *testing.T) (m *machine, want map[string]string, lost string) {
 	require.Error(t, m.leave())
 	j, err := journal.Open(path, journal.Options{})
 	require.NoError(t, err)
-	require.NoError(t, j.Replace(t.Context(), []int{created}, nil))
+	require.NoError(t, j.Replace(t.Context(), []int{created}, nil, "test", nil))
 	require.NoError(t, j.Close())
 	for n := range 6 {
 		path := fmt.Sprintf("d/%d", n)
@@ -252,4 +252,48 @@ func TestWhatIsMadeAgainIsThereOnce(t *testing.T) {
 	m.requireMadeAgain(want, lost)
 	other := newMachine(t, m.store, m.chunk)
 	other.requireMadeAgain(want, lost)
+}
+
+// What was made again is not made once more when its entries come back, from a page that was damaged since.
+func TestWhatWasMadeAgainIsNotMadeOnceMore(t *testing.T) {
+	m, want, lost := madeAgain(t)
+	path := m.state.Journal()
+	before, err := journal.Open(path, journal.Options{})
+	require.NoError(t, err)
+	left, err := before.Load(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, before.Close())
+	m.start()
+	require.Error(t, m.leave())
+	j, err := journal.Open(path, journal.Options{})
+	require.NoError(t, err)
+	now, err := j.Load(t.Context())
+	require.NoError(t, err)
+	old := left.Entries[len(left.Entries)-5:]
+	require.NotEqual(t, old[0].Peer, now.Entries[len(now.Entries)-1].Peer)
+	for _, e := range old {
+		require.NoError(t, j.Enqueue(e).Wait())
+	}
+	require.NoError(t, j.Close())
+	for range 2 {
+		m.start()
+		m.requireMadeAgain(want, lost)
+		require.Error(t, m.leave())
+	}
+	// More is lost of the peer that they were made again as, and of the one before: what is left is made again.
+	j, err = journal.Open(path, journal.Options{})
+	require.NoError(t, err)
+	now, err = j.Load(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, j.Replace(t.Context(), []int{2}, nil, "test", nil))
+	require.NoError(t, j.Close())
+	m.start()
+	for path, body := range want {
+		if path != "e/0" {
+			require.Equal(t, body, string(m.get(path)), path)
+		}
+	}
+	require.Error(t, m.leave())
+	m.store.setFail(nil)
+	m.start()
 }

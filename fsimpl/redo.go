@@ -2,8 +2,10 @@ package fsimpl
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -60,18 +62,46 @@ func without(entries []journal.Entry, places []int) []journal.Entry {
 	return left
 }
 
+// metaMadeAgain has in the journal which operations were made again: 12 bytes for each peer of these, the peer and the first
+// counter (big-endian). Should more damage bring their entries back, they must not be once more.
+const metaMadeAgain = "index: made again"
+
+// madeAgain returns that, of each peer the first counter.
+func (fs *FS) madeAgain() map[uint64]int32 {
+	first := make(map[uint64]int32)
+	for noted := fs.journal.GetMeta(metaMadeAgain); len(noted) >= 12; noted = noted[12:] {
+		first[binary.BigEndian.Uint64(noted)] = int32(binary.BigEndian.Uint32(noted[8:]))
+	}
+	return first
+}
+
+// noteMadeAgain returns what metaMadeAgain has to be with some more entries: the newest, of so many that
+// nothing older can be in the journal.
+func noteMadeAgain(noted []byte, entries []journal.Entry) []byte {
+	first := make(map[uint64]int32)
+	for _, e := range entries {
+		if at, ok := first[e.Peer]; !ok || e.Start < at {
+			first[e.Peer] = e.Start
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(first)) {
+		noted = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(slices.Clip(noted), p), uint32(first[p]))
+	}
+	return noted[max(0, len(noted)-journal.MaxMeta/12*12):]
+}
+
 // redo has the entries that wait for what is lost made again by a new peer, puts these into the journal in their place,
 // and loads the index with them. merged is what the loading before gave.
 //
 // What is in the store would not have to be made again: where that cannot be reached, and had some of what is
 // lost here, files may be there twice once it is.
 func (fs *FS) redo(ctx context.Context, local *localIndex, left *journal.Loaded, merged loroindex.Changes, d damage) (
-	loroindex.Changes, error) {
+	_ loroindex.Changes, err error) {
 	said := []string{fmt.Sprintf("what is left of journal %s has a gap", fs.opts.State.Journal())}
 	if !fs.suspect { // else there is a copy of the whole
-		kept, err := fs.journal.CopyAside()
-		if err != nil {
-			return merged, errors.Join(d.why, err)
+		kept, failed := fs.journal.CopyAside()
+		if failed != nil {
+			return merged, errors.Join(d.why, failed)
 		}
 		said[0] = fmt.Sprintf("journal %s is damaged; it is kept as %s", fs.opts.State.Journal(), kept)
 	}
@@ -79,10 +109,22 @@ func (fs *FS) redo(ctx context.Context, local *localIndex, left *journal.Loaded,
 		said = append(said, fmt.Sprintf("%d changes are lost (%v)", len(d.bad), d.why))
 	}
 	out := slices.Sorted(slices.Values(slices.Concat(d.bad, d.waiting)))
+	noted := fs.journal.GetMeta(metaMadeAgain)
+	if before := fs.madeAgain(); len(before) > 0 {
+		d.waiting = slices.DeleteFunc(d.waiting, func(n int) bool {
+			from, ok := before[left.Entries[n].Peer]
+			return ok && left.Entries[n].Start >= from
+		})
+		if len(d.waiting) == 0 && len(out) > len(d.bad) {
+			fs.notices = fs.notices[:d.notices]
+			if merged, err = fs.loadAndImport(ctx, local, without(left.Entries, out)); err != nil {
+				return merged, err
+			}
+		}
+	}
 	rest := without(left.Entries, out)
 	var again []journal.Entry
 	if len(d.waiting) > 0 {
-		var err error
 		var made loroindex.Redone
 		if again, made, merged, err = fs.makeAgain(ctx, local, left.Entries, rest, d); err != nil {
 			return merged, err
@@ -93,9 +135,14 @@ func (fs *FS) redo(ctx context.Context, local *localIndex, left *journal.Loaded,
 			said = append(said, fmt.Sprintf("%d operations are lost, and the %d changes that came after them were made again",
 				made.Missing, len(d.waiting)))
 			said = append(said, unplaced(made.Unplaced)...)
+			var old []journal.Entry
+			for _, n := range d.waiting {
+				old = append(old, left.Entries[n])
+			}
+			noted = noteMadeAgain(noted, old)
 		}
 	}
-	if err := fs.journal.Replace(ctx, out, again); err != nil {
+	if err := fs.journal.Replace(ctx, out, again, metaMadeAgain, noted); err != nil {
 		return merged, err
 	}
 	whole := 0

@@ -466,3 +466,40 @@ func TestLastTransactionLosesOnlyWhatIsDamaged(t *testing.T) {
 	j, _ = openDamaged(t, damaged, Options{Boot: "one"})
 	require.Greater(t, len(there(t, j)), 20)
 }
+
+// What Judge dropped was taken for entries that a damaged page had led to.
+func TestDroppedEntriesDoNotComeBackWithDamage(t *testing.T) {
+	for _, count := range []int{30, 100, 300} {
+		path := filepath.Join(memoryDir(t), "journal.db")
+		j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+		for n := range count {
+			require.NoError(t, j.Enqueue(change(n)).Wait())
+		}
+		j = reopen(t, j)
+		keep := count / 2
+		require.NoError(t, j.Judge(ctx, keep, nil))
+		killed := filepath.Join(memoryDir(t), "journal.db")
+		copyKilled(t, path, killed)
+		moved, err := connect(killed)
+		require.NoError(t, err)
+		_, _, err = moved.checkpoint("TRUNCATE")
+		require.NoError(t, err)
+		require.NoError(t, moved.Close())
+		body, err := os.ReadFile(killed)
+		require.NoError(t, err)
+		for page := 1; page < len(body)/pageSize; page++ {
+			damaged := filepath.Join(memoryDir(t), "journal.db")
+			b := bytes.Clone(body)
+			clear(b[page*pageSize:][:pageSize])
+			require.NoError(t, os.WriteFile(damaged, b, 0o600))
+			again, err := Open(damaged, Options{})
+			if err != nil {
+				again, _ = openDamaged(t, damaged, Options{})
+			}
+			for n := range there(t, again) {
+				require.Less(t, n, keep, "page %d of %d entries", page, count)
+			}
+			require.NoError(t, again.Close())
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -363,6 +364,14 @@ func (d *database) commit(ops []op) error {
 	defer d.mu.Unlock()
 	if d.main == nil {
 		return ErrClosed
+	}
+	if slices.ContainsFunc(ops, func(o op) bool { return o.erase }) {
+		// Pages that are let go of are filled with zeros: from one of which nobody knows any more whose it was, an
+		// entry would be taken for one that is missing.
+		if err := d.main.run("PRAGMA secure_delete=ON"); err != nil {
+			return err
+		}
+		defer func() { _ = d.main.run("PRAGMA secure_delete=OFF") }() // it only takes time
 	}
 	err := d.begin.run()
 	if sqliteCode(err) == sqlite3.SQLITE_ERROR {

@@ -551,7 +551,8 @@ func TestReplacedEntriesAreThereInstead(t *testing.T) {
 	j = reopen(t, j)
 	loaded := load(t, j)
 	with := []Entry{entry(2, 0), entry(2, 1)}
-	require.NoError(t, j.Replace(ctx, []int{1, 3, 4}, with))
+	require.NoError(t, j.Replace(ctx, []int{1, 3, 4}, with, "fact", []byte("value")))
+	require.Equal(t, "value", string(j.GetMeta("fact")))
 	count, bytes := j.Pending()
 	require.Equal(t, 5, count)
 	want := []Entry{loaded.Entries[0], loaded.Entries[2], loaded.Entries[5], with[0], with[1]}
@@ -567,7 +568,9 @@ func TestReplacedEntriesAreThereInstead(t *testing.T) {
 	require.NoError(t, j.Published(ctx, 1, 6))
 	require.Equal(t, []Entry{with[0], with[1]}, load(t, reopen(t, j)).Entries)
 
-	again := load(t, open(t, killed, Options{SyncDelay: time.Hour}))
+	after := open(t, killed, Options{SyncDelay: time.Hour})
+	require.Equal(t, "value", string(after.GetMeta("fact")))
+	again := load(t, after)
 	require.Equal(t, want, again.Entries)
 	require.Len(t, again.Uploads, 6)
 }

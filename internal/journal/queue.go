@@ -22,6 +22,7 @@ type op struct {
 	remove  []int64 // rows of uploads
 	publish []span  // rows of entries to delete
 	room    bool    // it is told to make room
+	erase   bool    // what it deletes must not be there any more, nor come back with damage
 	other   *otherOp
 }
 

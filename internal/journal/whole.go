@@ -49,6 +49,7 @@ func (j *Journal) Judge(ctx context.Context, keep int, drop []objectid.ID) error
 	}
 	j.pending = slices.Clip(j.pending[:min(keep, len(j.pending))])
 	o.remove = j.unlist(drop)
+	o.erase = len(o.publish) > 0
 	j.judged = true
 	if len(o.publish) == 0 && len(o.remove) == 0 {
 		j.mu.Unlock()
@@ -59,13 +60,14 @@ func (j *Journal) Judge(ctx context.Context, keep int, drop []objectid.ID) error
 	return j.wait(number)
 }
 
-// Replace drops entries that Load returned, by their places there, and puts others behind those that are left, in one
-// transaction: on return that survives kill -9. It comes before Judge, for which the entries are then those that are left
-// and the others. Errors and ctx as with Published.
-func (j *Journal) Replace(ctx context.Context, drop []int, with []Entry) error {
+// Replace drops entries that Load returned, by their places there, puts others behind those that are left, and stores a
+// small fact as SetMeta does, in one transaction: on return that survives kill -9. It comes before Judge, for which the
+// entries are then those that are left and the others. Errors and ctx as with Published.
+func (j *Journal) Replace(ctx context.Context, drop []int, with []Entry, key string, value []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	value = append([]byte{}, value...)
 	j.mu.Lock()
 	if j.closed {
 		j.mu.Unlock()
@@ -75,7 +77,7 @@ func (j *Journal) Replace(ctx context.Context, drop []int, with []Entry) error {
 	for _, n := range drop {
 		dropped[n] = true
 	}
-	var o op
+	o := op{erase: true}
 	left := make([]pendingEntry, 0, len(j.pending)+len(with))
 	for n, p := range j.pending {
 		if !dropped[n] {
@@ -89,7 +91,8 @@ func (j *Journal) Replace(ctx context.Context, drop []int, with []Entry) error {
 			o.publish = append(o.publish, span{p.seq, p.seq})
 		}
 	}
-	o.other = &otherOp{first: j.lastSeq + 1, entries: with}
+	o.other = &otherOp{first: j.lastSeq + 1, entries: with, key: key, value: value}
+	j.meta[key] = value
 	for _, e := range with {
 		j.lastSeq++
 		left = append(left, pendingEntry{seq: j.lastSeq, peer: e.Peer, end: e.End, bytes: int32(len(e.Update))})
