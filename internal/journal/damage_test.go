@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -500,6 +501,74 @@ func TestDroppedEntriesDoNotComeBackWithDamage(t *testing.T) {
 				require.Less(t, n, keep, "page %d of %d entries", page, count)
 			}
 			require.NoError(t, again.Close())
+		}
+	}
+}
+
+// SQLite writes pages of a large transaction again in place, and at its end the checksums from there on anew, frame
+// by frame, the last of which commits it. A kill in between is no damage, without the log's index neither.
+func TestAKillWhileChecksumsAreWrittenAnewIsNoDamage(t *testing.T) {
+	for _, count := range []int{20, 150} {
+		path := filepath.Join(memoryDir(t), "journal.db")
+		j := open(t, path, Options{SyncDelay: time.Hour, Boot: "one"})
+		for n := range count {
+			require.NoError(t, j.Enqueue(change(n)).Wait())
+		}
+		spill(t, j, 200)
+		spilled, err := os.ReadFile(path + "-wal")
+		require.NoError(t, err)
+		dir := memoryDir(t)
+		open := filepath.Join(dir, "open.db")
+		copyKilled(t, path, open)
+		require.NoError(t, j.db.main.run("UPDATE entries SET next = next + 1 WHERE seq > 500; COMMIT"))
+		done, err := os.ReadFile(path + "-wal")
+		require.NoError(t, err)
+		before := bytes.Clone(done)
+		again, changed := 0, 0 // the first frame that was written again, and how many
+		for at := walHeader; at < len(done); at += frameSize {
+			if at >= len(spilled) {
+				clear(before[at+8 : at+24]) // as SQLite appends them when others are to be summed again
+				continue
+			}
+			copy(before[at:at+frameHeader], spilled[at:])
+			if !bytes.Equal(done[at:at+frameHeader], spilled[at:at+frameHeader]) {
+				if again == 0 {
+					again = at
+				}
+				changed++
+			}
+		}
+		require.NotZero(t, again)
+		require.Greater(t, changed, 10)
+		for at := again; at < len(done); at += frameSize {
+			log := slices.Concat(done[:at], before[at:])
+			for _, index := range []bool{false, true} {
+				killed := filepath.Join(dir, "journal.db")
+				copyKilled(t, open, killed)
+				if !index {
+					require.NoError(t, os.Remove(killed+"-shm"))
+				}
+				require.NoError(t, os.WriteFile(killed+"-wal", log, 0o600))
+				j, err := Open(killed, Options{Boot: "one"})
+				require.NoError(t, err)
+				_, why := j.Kept()
+				require.NoError(t, why, "%d frames of %d, index %v", (at-again)/frameSize, (len(done)-again)/frameSize, index)
+				require.Len(t, there(t, j), count)
+				// What is left of it behind the end is none later.
+				require.NoError(t, j.Enqueue(change(count)).Wait())
+				later := filepath.Join(dir, "later.db")
+				copyKilled(t, killed, later, "", "-wal", "-boot")
+				require.NoError(t, j.Close())
+				j, err = Open(later, Options{Boot: "one"})
+				require.NoError(t, err)
+				_, why = j.Kept()
+				require.NoError(t, why)
+				require.Len(t, there(t, j), count+1)
+				require.NoError(t, j.Close())
+				for _, suffix := range files {
+					require.NoError(t, errors.Join(removed(killed+suffix), removed(later+suffix)))
+				}
+			}
 		}
 	}
 }
