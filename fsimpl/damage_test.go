@@ -34,6 +34,7 @@ func lazyMachine(t testing.TB, store *faultStore, data string) *machine {
 func newBurst(t *testing.T, dir string, count int, moved bool) *burst {
 	b := &burst{machine: lazyMachine(t, newFaultStore(), filepath.Join(dir, "burst")), files: map[string][]byte{}}
 	b.startForTest()
+	t.Cleanup(func() { b.store.setFail(nil) })
 	b.put("first", []byte("in the store"))
 	b.drain()
 	b.store.setFail(failing(objstore.OpPut, ""))
@@ -145,7 +146,8 @@ func TestDamageOfTheJournalCostsWhatItHits(t *testing.T) {
 					require.NoError(t, os.RemoveAll(m.data))
 				}
 				t.Logf("moved %v, %s of %s: %d of %d runs cost files: "+
-					"%d missing (at most %d), %d of other content, %d contents gone", moved, how, file, hit, *damages, sum.missing, worst, sum.wrong, sum.gone)
+					"%d missing (at most %d), %d of other content, %d contents gone",
+					moved, how, file, hit, *damages, sum.missing, worst, sum.wrong, sum.gone)
 			}
 		}
 		b.store.setFail(nil)
@@ -158,6 +160,7 @@ func TestDamageOfTheJournalCostsWhatItHits(t *testing.T) {
 func madeAgain(t *testing.T) (m *machine, want map[string]string, lost string) {
 	m = lazyMachine(t, newFaultStore(), t.TempDir())
 	m.startForTest()
+	t.Cleanup(func() { m.store.setFail(nil) })
 	m.put("first", []byte("in the store"))
 	m.drain()
 	m.store.setFail(failing(objstore.OpPut, ""))
@@ -296,4 +299,107 @@ func TestWhatWasMadeAgainIsNotMadeOnceMore(t *testing.T) {
 	require.Error(t, m.leave())
 	m.store.setFail(nil)
 	m.start()
+}
+
+// A change that gave a file its content is lost, and the content is not: the upload list has it.
+func TestWhatALostChangeWroteIsWrittenAgain(t *testing.T) {
+	small, large := "small", strings.Repeat("large", 50_000)
+	for name, c := range map[string]struct {
+		do   func(m *machine, lose func(do func(), last int)) // last: how many of the changes of do, the last ones
+		want map[string]string
+		told string
+	}{
+		"of a small file": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("f", []byte(small)) }, 1)
+		}, map[string]string{"f": small}, "/f: "},
+		"of a large file": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("f", []byte(large)) }, 1)
+		}, map[string]string{"f": large}, "/f: "},
+		"and the one that made the file": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("f", []byte(large)) }, 9)
+		}, map[string]string{"recovered-": large}, "/recovered-"},
+		"of a file that was removed": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("f", []byte(small)) }, 1)
+			_, err := m.Unlink(root, "f")
+			require.NoError(m.t, err)
+		}, map[string]string{}, ""},
+		"and the one that made a file that was removed": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("f", []byte(small)) }, 9)
+			_, err := m.Unlink(root, "f")
+			require.NoError(m.t, err)
+		}, map[string]string{}, ""},
+		"of a file that was written later": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("f", []byte("before")) }, 1)
+			m.put("f", []byte(small))
+		}, map[string]string{"f": small}, ""},
+		"of a file that was written before": {func(m *machine, lose func(func(), int)) {
+			m.put("f", []byte("before"))
+			lose(func() { m.put("f", []byte(small)) }, 1)
+		}, map[string]string{"f": small}, "/f: "},
+		"of a file that was written long before": {func(m *machine, lose func(func(), int)) {
+			lose(func() { m.put("first", []byte(large)) }, 1)
+		}, map[string]string{"first": large}, "/first: "},
+		"of a file that is not where it was": {func(m *machine, lose func(func(), int)) {
+			m.put("other", []byte("other"))
+			lose(func() { m.put("f", []byte(small)) }, 1)
+			require.NoError(m.t, m.Rename(root, "f", root, "g", 0))
+		}, map[string]string{"g": small, "other": "other"}, "/g: "},
+		"of one that replaced another": {func(m *machine, lose func(func(), int)) {
+			m.put("f", []byte("before"))
+			m.put("tmp", []byte(small))
+			lose(func() { require.NoError(m.t, m.Rename(root, "tmp", root, "f", 0)) }, 1)
+		}, map[string]string{"f": "before", "tmp": small}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := lazyMachine(t, newFaultStore(), t.TempDir())
+			m.startForTest()
+			t.Cleanup(func() { m.store.setFail(nil) })
+			m.put("first", []byte("in the store"))
+			m.drain()
+			m.store.setFail(failing(objstore.OpPut, ""))
+			var places []int
+			c.do(m, func(do func(), last int) {
+				from, _ := m.journaled()
+				do()
+				to, _ := m.journaled()
+				for n := max(from, to-last); n < to; n++ {
+					places = append(places, n)
+				}
+			})
+			path := m.state.Journal()
+			require.Error(t, m.leave())
+			j, err := journal.Open(path, journal.Options{})
+			require.NoError(t, err)
+			require.NoError(t, j.Replace(t.Context(), places, nil, "journal: suspect", []byte{1}))
+			require.NoError(t, j.Close())
+			if _, ok := c.want["first"]; !ok {
+				c.want["first"] = "in the store"
+			}
+			check := func(m *machine) {
+				t.Helper()
+				found := map[string]string{}
+				for _, name := range m.names("/") {
+					body := string(m.get("/" + name))
+					if strings.HasPrefix(name, "recovered-") {
+						name = "recovered-"
+					}
+					found[name] = body
+				}
+				require.Equal(t, c.want, found)
+			}
+			m.start()
+			check(m)
+			if c.told != "" {
+				require.Contains(t, strings.Join(m.Notices(), "\n"), c.told)
+			}
+			_ = m.leave()
+			m.start()
+			require.Empty(t, m.Notices())
+			check(m)
+			m.store.setFail(nil)
+			m.restart()
+			check(m)
+			check(newMachine(t, m.store, m.chunk))
+		})
+	}
 }

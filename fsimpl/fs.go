@@ -135,6 +135,7 @@ type FS struct {
 	counting sync.Once          // starts counting for Statfs
 	suspect  bool               // the journal was damaged: what it lists may not be all; as offline
 	offline  bool               // opened without the store; written before work starts
+	writes   []lostWrite        // that are to be made again; as offline
 
 	mu     sync.RWMutex
 	inodes map[Node]*inode       // open files, and closed ones whose last commit failed; guarded by mu
@@ -255,6 +256,11 @@ func (fs *FS) open(ctx context.Context) (err error) {
 		}
 		fs.work.Go(func() { fs.fallBackLater(fs.ctx, lost, unjudged) })
 	}
+	if fs.suspect {
+		if err := errors.Join(fs.writeAgain(ctx, lost), fs.journal.SetMeta(ctx, metaSuspect, nil)); err != nil {
+			return err
+		}
+	}
 	return fs.keepLosers(merged)
 }
 
@@ -288,6 +294,7 @@ func (fs *FS) openJournal(path string) (err error) {
 	if journal.Unsalvaged(path) {
 		damage = fmt.Errorf("journal %s was damaged, and an earlier start ended before it was read", path)
 	} else if fs.journal, damage = journal.Open(path, options); damage == nil {
+		fs.suspect = fs.journal.GetMeta(metaSuspect) != nil
 		if kept, why := fs.journal.Kept(); why != nil {
 			fs.tell(fmt.Sprintf("journal %s: %v; a copy is kept as %s", path, why, kept))
 			return fs.suspectJournal()
@@ -315,8 +322,11 @@ func (fs *FS) openJournal(path string) (err error) {
 // example, without which this machine would work alone from there having been none, in an empty directory.
 func (fs *FS) suspectJournal() error {
 	fs.suspect = true
-	return fs.journal.SetMeta(fs.ctx, metaSawNothing, nil)
+	return errors.Join(fs.journal.SetMeta(fs.ctx, metaSuspect, []byte{1}), fs.journal.SetMeta(fs.ctx, metaSawNothing, nil))
 }
+
+// metaSuspect is in the journal until a start with a damaged one has come to its end.
+const metaSuspect = "journal: suspect"
 
 // errNoCache is the error of a sync of the journal in a start that ended before the cache was open.
 var errNoCache = errors.New("the chunk cache was not opened")

@@ -133,10 +133,14 @@ func (fs *FS) replay(ctx context.Context, local *localIndex) (left journal.Loade
 		}
 		fs.tell(fmt.Sprintf("this machine stopped before the last %d changes were safe on its disk: they are undone, %s", len(left.Entries)-keep, undone))
 	}
+	wanted, err := fs.findLostWrites(ctx, left.Uploads, needed, lost)
+	if err != nil {
+		return left, nil, merged, err
+	}
 	var drop []objectid.ID
 	uploads := left.Uploads[:0]
 	for n, u := range left.Uploads {
-		if lost[u.Object] || n >= left.WholeUploads && !needed[u.Object] {
+		if lost[u.Object] || n >= left.WholeUploads && !needed[u.Object] && !wanted[u.Object] {
 			drop = append(drop, u.Object)
 			fs.cache.Unpin(u.Object)
 		} else {

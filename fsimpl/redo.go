@@ -62,8 +62,8 @@ func without(entries []journal.Entry, places []int) []journal.Entry {
 	return left
 }
 
-// metaMadeAgain has in the journal which operations were made again: 12 bytes for each peer of these, the peer and the first
-// counter (big-endian). Should more damage bring their entries back, they must not be once more.
+// metaMadeAgain has in the journal which operations were made again: 12 bytes for each peer of these, the peer and the
+// first counter (big-endian). Should more damage bring their entries back, they must not be once more.
 const metaMadeAgain = "index: made again"
 
 // madeAgain returns that, of each peer the first counter.
@@ -135,12 +135,16 @@ func (fs *FS) redo(ctx context.Context, local *localIndex, left *journal.Loaded,
 			said = append(said, fmt.Sprintf("%d operations are lost, and the %d changes that came after them were made again",
 				made.Missing, len(d.waiting)))
 			said = append(said, unplaced(made.Unplaced)...)
+			left.Uploads = renumber(left.Uploads, made.Inos)
 			var old []journal.Entry
 			for _, n := range d.waiting {
 				old = append(old, left.Entries[n])
 			}
 			noted = noteMadeAgain(noted, old)
 		}
+	}
+	if err := fs.journal.SetMeta(ctx, metaSuspect, []byte{1}); err != nil {
+		return merged, err
 	}
 	if err := fs.journal.Replace(ctx, out, again, metaMadeAgain, noted); err != nil {
 		return merged, err

@@ -18,6 +18,9 @@ type Redone struct {
 	// Unplaced are the names that nodes got whose own name, or directory, is among what is missing: the latter are in the
 	// root directory.
 	Unplaced []string
+	// Inos has the inode numbers of nodes that were made anew, by those of before; 0 for one that was not, since it
+	// was removed.
+	Inos map[uint64]uint64
 }
 
 // redoOps is how many operations one Op of Redone has at most.
@@ -67,8 +70,39 @@ func (x *Index) Redo(updates ...[]byte) (Redone, error) {
 		}
 		done.Ops = append(done.Ops, Op{Span{uint64(r.peer), int32(start), int32(start + len(part))}, update})
 	}
-	done.Missing, done.Unplaced = r.missing, r.unplaced
+	done.Missing, done.Unplaced, done.Inos = r.missing, r.unplaced, make(map[uint64]uint64)
+	for id := range r.made {
+		done.Inos[inoOf(id.Peer, id.Counter)] = r.ino(id)
+	}
+	for id, n := range r.lost {
+		if n.deleted || n.label != "" {
+			done.Inos[inoOf(id.Peer, id.Counter)] = r.ino(id)
+		}
+	}
 	return done, nil
+}
+
+// ByIno returns the nodes with some inode numbers, as far as the history goes: NoNode for one that is removed. All must
+// be read (LoadAll).
+func (x *Index) ByIno(inos map[uint64]bool) (map[uint64]Node, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	found := make(map[uint64]Node)
+	for op, err := range x.doc.Ops() {
+		if err != nil {
+			return nil, fmt.Errorf("read the index history: %w", err)
+		}
+		if op.Kind != loro.OpTreeCreate {
+			continue
+		}
+		if ino := inoOf(op.Node.Peer, op.Node.Counter); inos[ino] {
+			found[ino] = NoNode
+			if n := x.find(op.Node); n != NoNode && x.at(x.canon(n)).flags&fVisible != 0 {
+				found[ino] = n
+			}
+		}
+	}
+	return found, nil
 }
 
 // redo is a Redo under way.
@@ -338,6 +372,15 @@ func (n *lostNode) unplacedName() string {
 		return name
 	}
 	return n.label
+}
+
+// ino returns the inode number of a node that was made anew, or 0.
+func (r *redo) ino(id loro.TreeID) uint64 {
+	ctr, ok := r.ids[loro.ID(id)]
+	if !ok {
+		return 0
+	}
+	return inoOf(r.peer, ctr)
 }
 
 // add makes an operation that depends on those before it and on deps, operations that old may have or that are lost.

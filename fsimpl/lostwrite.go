@@ -1,0 +1,160 @@
+package fsimpl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hamflx/pocket/fsimpl/manifest"
+	"github.com/hamflx/pocket/fsimpl/transfer"
+	"github.com/hamflx/pocket/internal/journal"
+	"github.com/hamflx/pocket/internal/objectid"
+	"github.com/hamflx/pocket/loroindex"
+)
+
+// lostWrite is a content of a file that no change names any more, since that was lost with a part of the journal. The
+// upload list still has its objects.
+type lostWrite struct {
+	node    Node // NoNode: nobody knows any more what was called so
+	ino     uint64
+	content loroindex.Content
+}
+
+// renumber has uploads be of the nodes that were made anew; those of no node any more are of none.
+func renumber(uploads []journal.Upload, inos map[uint64]uint64) []journal.Upload {
+	for n := range uploads {
+		if ino, anew := inos[uploads[n].Node]; anew {
+			uploads[n].Node = ino
+		}
+	}
+	return uploads
+}
+
+// findLostWrites finds what is to be written again after the journal was damaged, and returns its objects. needed are
+// the objects that changes in the journal name.
+func (fs *FS) findLostWrites(ctx context.Context, uploads []journal.Upload, needed, lost map[objectid.ID]bool) (
+	wanted map[objectid.ID]bool, err error) {
+	if !fs.suspect {
+		return nil, nil
+	}
+	place := make(map[objectid.ID]int) // in uploads
+	unnamed := make(map[objectid.ID]bool)
+	for n, u := range uploads {
+		place[u.Object] = n
+		if _, named := needed[u.Object]; !named && u.Node != 0 && !lost[u.Object] {
+			unnamed[u.Object] = true
+		}
+	}
+	for w, err := range fs.index.Writes() {
+		if err != nil {
+			return nil, err
+		}
+		delete(unnamed, w.Content.Object)
+	}
+	of := make(map[uint64][]journal.Upload)
+	inos := make(map[uint64]bool)
+	for _, u := range uploads {
+		if unnamed[u.Object] {
+			of[u.Node] = append(of[u.Node], u)
+			inos[u.Node] = true
+		}
+	}
+	if len(inos) == 0 {
+		return nil, nil
+	}
+	nodes, err := fs.index.ByIno(inos)
+	if err != nil {
+		return nil, err
+	}
+	wanted = make(map[objectid.ID]bool)
+	for _, u := range uploads {
+		list := of[u.Node]
+		if len(list) == 0 || list[len(list)-1].Object != u.Object {
+			continue // only the last is the content, or its manifest
+		}
+		n, known := nodes[u.Node]
+		if known && n == loroindex.NoNode {
+			continue // it was removed
+		}
+		content, ok := fs.contentOf(u, len(list) == 1)
+		if !ok {
+			continue
+		}
+		objects, err := fs.objectsOf(ctx, content)
+		if err != nil {
+			continue // which is in the cache
+		}
+		if known {
+			e, err := fs.index.Stat(n)
+			if err != nil || e.Kind != loroindex.File || place[e.Object] > place[u.Object] {
+				continue
+			}
+			if now, err := fs.objectsOf(ctx, e.Content); err != nil || slices.Contains(now, u.Object) {
+				continue
+			}
+		}
+		for _, id := range objects {
+			wanted[id] = true
+		}
+		fs.writes = append(fs.writes, lostWrite{node: n, ino: u.Node, content: content})
+	}
+	return wanted, nil
+}
+
+// contentOf returns the content of a file of which u was the last that was to be uploaded, and alone if nothing else is.
+// Of several the last is the manifest, or they are not the whole of a file.
+func (fs *FS) contentOf(u journal.Upload, alone bool) (c loroindex.Content, ok bool) {
+	body, err := fs.cache.Get(u.Object)
+	if err != nil {
+		return c, false
+	}
+	c = loroindex.Content{Size: int64(len(body)), ModTime: u.Added.UnixMicro(), Object: u.Object}
+	if extents, err := manifest.Decode(body, maxObject); err == nil && len(extents) > 0 {
+		c.Size, c.Manifest, c.First = extents.Size(), true, extents[0].Object
+		return c, true
+	}
+	return c, alone
+}
+
+// writeAgain writes what findLostWrites found: to the file it was of, if that was not written later, or to a new one.
+func (fs *FS) writeAgain(ctx context.Context, lost map[objectid.ID]bool) error {
+	var errs []error
+	for _, w := range fs.writes {
+		names, uploads, err := fs.available(ctx, w.content, w.ino, lost)
+		if err != nil || names == nil {
+			continue // what there is of it stays in the cache
+		}
+		added := w.content.ModTime / 1e6
+		taken, node := false, w.node
+		name := fmt.Sprintf("recovered-%08x", uint32(w.ino))
+		err = fs.update(func(tx *loroindex.Tx) (err error) {
+			if node == loroindex.NoNode {
+				node, err = tx.Create(Root, name, loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, w.content)
+				return err
+			}
+			if _, unix := tx.WrittenBy(node); unix > added {
+				return errWritten
+			}
+			return tx.SetContent(node, w.content)
+		}, func() transfer.Change {
+			taken = true
+			of := func(id objectid.ID) bool { return names[id] }
+			return transfer.Change{Node: uint64(node), Objects: uploads, Replaces: true, Names: of}
+		})
+		if !taken {
+			fs.unpin(uploads)
+		}
+		switch {
+		case errors.Is(err, errWritten), errors.Is(err, loroindex.ErrRemoved):
+		case err != nil:
+			errs = append(errs, fs.fail("write again", node, err))
+		default:
+			path, _ := fs.index.Path(node)
+			fs.tell(fmt.Sprintf("/%s: the change that wrote it is lost, but not what it wrote, %d bytes: it has that again",
+				path, w.content.Size))
+		}
+	}
+	fs.writes = nil
+	return errors.Join(errs...)
+}
