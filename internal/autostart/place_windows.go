@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/windows"
 
+	"github.com/hamflx/pocket/internal/busyfile"
 	"github.com/hamflx/pocket/internal/statedir"
 )
 
@@ -36,9 +37,9 @@ func Open() (*Site, error) {
 func setAside(path string) (string, error) {
 	name := strings.TrimSuffix(filepath.Base(path), exeSuffix) + "-removed-" + rand.Text()[:8] + exeSuffix
 	aside := filepath.Join(os.TempDir(), name)
-	if err := os.Rename(path, aside); err != nil {
+	if err := busyfile.Rename(path, aside); err != nil {
 		aside = path + oldInfix + rand.Text()[:8] + exeSuffix
-		if err := os.Rename(path, aside); err != nil {
+		if err := busyfile.Rename(path, aside); err != nil {
 			return "", err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hamflx/pocket/internal/atomicfile"
+	"github.com/hamflx/pocket/internal/busyfile"
 )
 
 const (
@@ -96,7 +97,7 @@ func near(path, infix string) string { return path + infix + rand.Text()[:8] + e
 // stage copies a program that belongs to path, durably and as one of a subsystem unless that is 0, and
 // returns its temporary name.
 func stage(from, path string, subsystem uint16) (name string, err error) {
-	in, err := os.Open(from)
+	in, err := busyfile.Open(from)
 	if err != nil {
 		return "", err
 	}
@@ -107,7 +108,7 @@ func stage(from, path string, subsystem uint16) (name string, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(out.Name()))
+			err = errors.Join(err, busyfile.Remove(out.Name()))
 		}
 	}()
 	_, err = io.Copy(out, in)
@@ -157,15 +158,15 @@ func (f *changed) swap() error {
 			f.placed = err == nil
 			return err
 		}
-		// Windows replaces no program that runs. It renames one, though; the link
-		// stays, for it cannot be removed either.
+		// Windows replaces no program that runs: it is not waited for. It renames one, though;
+		// the link stays, for it cannot be removed either.
 		kept = near(f.path, oldInfix)
 	}
-	if err := os.Rename(f.path, kept); err != nil {
+	if err := busyfile.Rename(f.path, kept); err != nil {
 		return err
 	}
 	f.kept = kept
-	err := os.Rename(f.staged, f.path)
+	err := busyfile.Rename(f.staged, f.path)
 	f.placed = err == nil
 	return err
 }
@@ -176,7 +177,7 @@ func (c *Change) Undo() error {
 	for i := range c.files {
 		f := &c.files[i]
 		if !f.placed {
-			errs = append(errs, os.Remove(f.staged))
+			errs = append(errs, busyfile.Remove(f.staged))
 		}
 		switch {
 		case f.kept != "":
@@ -184,12 +185,12 @@ func (c *Change) Undo() error {
 			if err != nil { // the new one is running
 				_, err = setAside(f.path)
 				if err == nil {
-					err = os.Rename(f.kept, f.path)
+					err = busyfile.Rename(f.kept, f.path)
 				}
 			}
 			errs = append(errs, err)
 		case f.placed:
-			errs = append(errs, os.Remove(f.path))
+			errs = append(errs, busyfile.Remove(f.path))
 		}
 	}
 	c.files = nil

@@ -90,7 +90,7 @@ func (s *socket) save() error {
 
 // saved reports whether the record is there as it was written.
 func (s *socket) saved() bool {
-	f, err := os.Open(s.record)
+	f, err := busyfile.Open(s.record)
 	if err != nil {
 		return false
 	}
