@@ -16,7 +16,8 @@ import (
 // lostWrite is a content of a file that no change names any more, since that was lost with a part of the journal. The
 // upload list still has its objects.
 type lostWrite struct {
-	node    Node // NoNode: nobody knows any more what was called so
+	node    Node   // NoNode: a new file gets it
+	name    string // of the new file
 	ino     uint64
 	content loroindex.Content
 }
@@ -68,7 +69,7 @@ func (fs *FS) findLostWrites(ctx context.Context, uploads []journal.Upload, need
 		return nil, err
 	}
 	wanted = make(map[objectid.ID]bool)
-	for _, u := range uploads {
+	for at, u := range uploads {
 		list := of[u.Node]
 		if len(list) == 0 || list[len(list)-1].Object != u.Object {
 			continue // only the last is the content, or its manifest
@@ -81,6 +82,7 @@ func (fs *FS) findLostWrites(ctx context.Context, uploads []journal.Upload, need
 		if !ok {
 			continue
 		}
+		w := lostWrite{node: n, name: recoveredName(u.Node, ""), ino: u.Node, content: content}
 		objects, err := fs.objectsOf(ctx, content)
 		if err != nil {
 			continue // which is in the cache
@@ -93,11 +95,15 @@ func (fs *FS) findLostWrites(ctx context.Context, uploads []journal.Upload, need
 			if now, err := fs.objectsOf(ctx, e.Content); err != nil || slices.Contains(now, u.Object) {
 				continue
 			}
+			if !content.Manifest && (at+1 == len(uploads) || uploads[at+1].Row != u.Row+1) {
+				// What followed it on the list was uploaded, or is lost, too: it may be a part of a larger content.
+				w.node, w.name = loroindex.NoNode, recoveredName(u.Node, e.Name)
+			}
 		}
 		for _, id := range objects {
 			wanted[id] = true
 		}
-		fs.writes = append(fs.writes, lostWrite{node: n, ino: u.Node, content: content})
+		fs.writes = append(fs.writes, w)
 	}
 	return wanted, nil
 }
@@ -117,6 +123,27 @@ func (fs *FS) contentOf(u journal.Upload, alone bool) (c loroindex.Content, ok b
 	return c, alone
 }
 
+// recoveredName is the name of a new file with what was written to one, whose name is part of it if it is known.
+func recoveredName(ino uint64, of string) string {
+	name := fmt.Sprintf("recovered-%08x", uint32(ino))
+	const more = len("~1000") // see createFree
+	if long := name + "-" + of; of != "" && len(long)+more <= loroindex.MaxName {
+		return long
+	}
+	return name
+}
+
+// createFree makes a file in the root directory, under a name or that with the first number that is free.
+func createFree(tx *loroindex.Tx, name string, c loroindex.Content) (n Node, err error) {
+	for i, free := 2, name; ; i++ {
+		n, err = tx.Create(Root, free, loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, c)
+		if !errors.Is(err, loroindex.ErrExist) {
+			return n, err
+		}
+		free = fmt.Sprintf("%s~%d", name, i)
+	}
+}
+
 // writeAgain writes what findLostWrites found: to the file it was of, if that was not written later, or to a new one.
 func (fs *FS) writeAgain(ctx context.Context, lost map[objectid.ID]bool) error {
 	var errs []error
@@ -127,10 +154,9 @@ func (fs *FS) writeAgain(ctx context.Context, lost map[objectid.ID]bool) error {
 		}
 		added := w.content.ModTime / 1e6
 		taken, node := false, w.node
-		name := fmt.Sprintf("recovered-%08x", uint32(w.ino))
 		err = fs.update(func(tx *loroindex.Tx) (err error) {
 			if node == loroindex.NoNode {
-				node, err = tx.Create(Root, name, loroindex.Info{Mode: 0o644, UID: -1, GID: -1}, w.content)
+				node, err = createFree(tx, w.name, w.content)
 				return err
 			}
 			if _, unix := tx.WrittenBy(node); unix > added {

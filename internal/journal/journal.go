@@ -113,6 +113,7 @@ type Upload struct {
 	Size   int64     // bytes
 	Node   uint64    // which file it belongs to, for display; means nothing to the journal
 	Added  time.Time // set by the journal when the upload is enqueued, to the microsecond
+	Row    int64     // set by Load: its number on the list; those of one entry follow one another without a gap
 }
 
 // IndexObject is an object of the index that is known to be in the bucket.

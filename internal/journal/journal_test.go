@@ -71,7 +71,7 @@ func TestEntriesComeBackInOrder(t *testing.T) {
 		}
 		want.Entries = append(want.Entries, stripped(e))
 		e.Uploads[0].Added = time.Unix(1, 0)
-		want.Uploads = append(want.Uploads, Upload{Object: objectOf(n), Size: int64(n), Node: ^uint64(n), Added: now})
+		want.Uploads = append(want.Uploads, Upload{Object: objectOf(n), Size: int64(n), Node: ^uint64(n), Added: now, Row: int64(n + 1)})
 		tickets = append(tickets, j.Enqueue(e))
 	}
 	for _, ticket := range tickets {

@@ -97,6 +97,7 @@ func (j *Journal) Load(ctx context.Context) (Loaded, error) {
 			Size:   toInt(row[1]),
 			Node:   uint64(toInt(row[2])),
 			Added:  time.UnixMicro(toInt(row[3])),
+			Row:    toInt(row[4]),
 		})
 		return ctx.Err()
 	})
