@@ -270,9 +270,9 @@ func unwritable(path string, err error) error {
 	return fmt.Errorf("state cannot be kept: cannot write %s (%w): %s or set %s to another directory", path, cause, next, dataVariable)
 }
 
-// fill makes the directories inside of the state directory.
+// fill makes the directories inside of the state directory, and sees whether all can be written.
 func (d *Dir) fill() error {
-	for _, sub := range []string{d.Cache(), d.Staging(), d.Index()} {
+	for _, sub := range []string{d.path, d.Cache(), d.Staging(), d.Index()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return unwritable(sub, err)
 		}

@@ -156,6 +156,29 @@ func TestReadOnlyDataDirectoryIsOneClearLine(t *testing.T) {
 	require.NotContains(t, err.Error(), "\n")
 }
 
+// What is in a state directory of an earlier start is there, so that nothing has to be made to open it.
+func TestStateDirectoryThatBecameReadOnlyIsOneClearLine(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a directory's read-only attribute does not stop files being made in it on Windows")
+	}
+	if os.Getuid() == 0 {
+		t.Skip("root may write to any directory")
+	}
+	dataDir := t.TempDir()
+	d, err := Open(dataDir, "one")
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	for _, dir := range []string{d.Path(), d.Cache(), d.Staging(), d.Index()} {
+		require.NoError(t, os.Chmod(dir, 0o500))
+		_, err := Open(dataDir, "one")
+		require.NoError(t, os.Chmod(dir, 0o700))
+		require.ErrorIs(t, err, os.ErrPermission, dir)
+		require.ErrorContains(t, err, dir)
+		require.ErrorContains(t, err, dataVariable)
+		require.NotContains(t, err.Error(), "\n")
+	}
+}
+
 func TestTemporaryStateGoesWithClose(t *testing.T) {
 	dataDir := t.TempDir()
 	d, err := OpenTemp(dataDir)
