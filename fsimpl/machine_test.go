@@ -42,6 +42,7 @@ type machine struct {
 	openWait time.Duration // 0: long
 	cache    int64         // bytes; 0: 1 GiB
 	roomWait time.Duration // 0: the default
+	log      *slog.Logger  // nil: none
 
 	syncDelay time.Duration // 0: the default
 	state     *statedir.Dir
@@ -149,7 +150,7 @@ func (m *machine) tryStart() (err error) {
 		Name: "test", Store: m.store, State: m.state, Mode: m.mode, Rules: m.rules, ChunkSize: m.chunk, Behind: 2 * m.chunk, CacheSize: cmp.Or(m.cache, 1<<30), RoomWait: m.roomWait,
 		Device: cmp.Or(m.name, "machine"), Poll: cmp.Or(m.poll, -1), UID: me.UID, GID: me.GID, RootMode: cmp.Or(m.rootMode, 0o755),
 		OpenWait: cmp.Or(m.openWait, time.Minute), ReadWait: 50 * time.Millisecond, SyncDelay: m.syncDelay,
-		Log: slog.New(slog.DiscardHandler),
+		Log: cmp.Or(m.log, slog.New(slog.DiscardHandler)),
 	})
 	if err != nil {
 		m.FS = nil

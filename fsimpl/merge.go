@@ -18,6 +18,7 @@ const maxTip = 4096
 func (fs *FS) pollLoop() {
 	seen := ""
 	behind := fs.offline
+	var refused time.Time // since when it fails in a way that is no outage; zero: it does not
 	for pause := fs.opts.Poll; ; {
 		select {
 		case <-time.After(pause):
@@ -34,11 +35,19 @@ func (fs *FS) pollLoop() {
 			}
 		}
 		if err != nil && fs.ctx.Err() == nil {
+			if refused.IsZero() && !errors.Is(err, objstore.ErrUnavailable) { // the log has outages from who asks after them
+				refused = fs.opts.Now()
+				fs.log.Warn("other machines' changes cannot be read; it is tried again", "error", err)
+			}
 			fs.log.Debug("cannot look for changes of other machines; trying again", "error", err)
 			pause = min(2*pause, max(pollSlowest, fs.opts.Poll))
 			continue
 		}
 		if err == nil {
+			if !refused.IsZero() {
+				fs.log.Info("other machines' changes can be read again", "failing since", refused)
+				refused = time.Time{}
+			}
 			fs.marks.note(&fs.marks.checked, fs.opts.Now())
 		}
 		pause = fs.opts.Poll

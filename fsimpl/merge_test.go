@@ -1,12 +1,17 @@
 package fsimpl_test
 
 import (
+	"errors"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hamflx/pocket/objstore"
 )
 
 // machinesOn returns machines that share a store, each looking for the others' changes
@@ -38,6 +43,51 @@ func TestOtherMachinesChangesArriveWhileMounted(t *testing.T) {
 	require.NoError(t, b.Rename(root, "from a", root, "renamed", 0))
 	eventually(t, "the rename", func() bool { return slices.Contains(a.names("/"), "renamed") })
 	require.Equal(t, "1", string(a.get("/renamed")))
+}
+
+// lines is a log of which a test asks how often something is in it.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) with(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), what)
+}
+
+func TestThatOtherMachinesChangesCannotBeReadIsInTheLogOnce(t *testing.T) {
+	store := newFaultStore()
+	log := &lines{}
+	a := &machine{t: t, store: store, data: t.TempDir(), chunk: 64 << 10, name: "a", poll: time.Millisecond, log: slog.New(slog.NewTextHandler(log, nil))}
+	a.startForTest()
+	b := machinesOn(t, store, "b")[0]
+	var refused int // guarded by the store's mutex
+	store.setFail(func(op, key string) error {
+		if op == objstore.OpGet && strings.HasPrefix(key, "index/updates/") {
+			refused++
+			return &objstore.Error{Op: op, Key: key, Kind: objstore.ErrPermission, Err: errors.New("forced")}
+		}
+		return nil
+	})
+	b.put("from b", []byte("2"))
+	b.drain()
+	eventually(t, "several attempts", func() bool {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		return refused > 3
+	})
+	require.Equal(t, 1, log.with("other machines' changes cannot be read"))
+	store.setFail(nil)
+	eventually(t, "the end of it", func() bool { return log.with("other machines' changes can be read again") == 1 })
+	require.Equal(t, "2", string(a.get("/from b")))
 }
 
 func TestContentsWrittenWithoutKnowledgeOfEachOtherAreBothKept(t *testing.T) {
