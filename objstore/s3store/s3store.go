@@ -81,6 +81,8 @@ type Store struct {
 	mu       sync.Mutex
 	underWay map[*request]bool // requests that have a slot; guarded by mu
 
+	unordered atomic.Bool // the service has listed keys that do not ascend, see list.go
+
 	// For requests that are made without the SDK, see plain.go.
 	base     *url.URL     // of the bucket, without a slash at its end; nil where only the SDK can make requests
 	region   string       // to sign for
