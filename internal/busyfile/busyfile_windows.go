@@ -19,14 +19,17 @@ var (
 // Retry calls do, again for as long as another program keeps it from its file, and returns its last error.
 func Retry(do func() error) error {
 	const most = 100 * time.Millisecond
-	end := time.Now().Add(patience)
-	for wait := time.Millisecond; ; wait = min(2*wait, most) {
+	wait := time.Millisecond
+	// The waits are what counts, not the clock: while the machine stands still, or sleeps, nobody lets go.
+	for waited := time.Duration(0); ; wait = min(2*wait, most) {
 		err := do()
-		if !isBusy(err) || !time.Now().Before(end) {
+		if !isBusy(err) || waited >= patience {
 			return err
 		}
 		waiting()
-		time.Sleep(wait/2 + rand.N(wait)) // not in step with who else waits
+		pause := wait/2 + rand.N(wait) // not in step with who else waits
+		time.Sleep(pause)
+		waited += pause
 	}
 }
 

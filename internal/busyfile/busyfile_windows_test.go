@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/windows"
 
 	"github.com/hamflx/pocket/internal/testdisk"
 )
@@ -83,6 +84,27 @@ func TestFileThatStaysInUseIsAnErrorInTheEnd(t *testing.T) {
 			require.Equal(t, "body", string(body))
 		})
 	}
+}
+
+// A machine that stood still, or slept, has not given anybody the time to let the file go.
+func TestStandstillIsNoWait(t *testing.T) {
+	patience = 20 * time.Millisecond
+	stood := false
+	waiting = func() {
+		if !stood {
+			stood = true
+			time.Sleep(2 * patience) // stands still
+		}
+	}
+	defer func() { patience, waiting = Patience, func() {} }()
+	tries := 0
+	require.NoError(t, Retry(func() error {
+		if tries++; tries < 3 {
+			return windows.ERROR_SHARING_VIOLATION
+		}
+		return nil
+	}))
+	require.Equal(t, 3, tries)
 }
 
 func TestOtherErrorsAreReturnedAtOnce(t *testing.T) {
