@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -95,6 +96,8 @@ func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env conf
 		return wrong("--secret-access-key and --secret-access-key-stdin exclude each other")
 	case *fromStdin && key.AccessKeyID == "":
 		return wrong("--secret-access-key-stdin needs --access-key-id")
+	case change.Storage == "":
+		return wrong("--storage needs a name")
 	case *mount == config.AnyDrive && *name == "":
 		return wrong("--mount %s, whatever drive is free, needs --name", config.AnyDrive)
 	case *mount == "" && *name != "":
@@ -108,12 +111,12 @@ func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env conf
 		change.Endpoint = endpoint
 	}
 	if *mount != "" {
-		change.Mount = &config.NewMount{Name: *name, Path: *mount}
+		change.Mount = &config.NewMount{Name: *name, Path: env.Absolute(*mount)}
 		if *name == "" {
-			change.Mount.Name = strings.TrimLeft(filepath.Base(*mount), ".")
-			if drive := filepath.VolumeName(*mount); drive == *mount && drive != "" {
-				change.Mount.Name = strings.TrimSuffix(drive, ":")
-			}
+			change.Mount.Name = nameOf(change.Mount.Path)
+		}
+		if change.Mount.Name == "" {
+			return wrong("--mount %s gives the mount no name: add --name", *mount)
 		}
 		if flags.Changed("prefix") {
 			change.Mount.Prefix = prefix
@@ -122,20 +125,25 @@ func configS3(args []string, stdin io.Reader, stdout, stderr io.Writer, env conf
 	say := func(format string, a ...any) {
 		fmt.Fprintf(stderr, "pocket: %s\n", term.Printable(fmt.Sprintf(format, a...)))
 	}
-	if err := makeS3(change, key, *file, term.NewInput(stdin, stderr), say, env); err != nil {
+	if err := makeS3(change, key, *prefix, *file, term.NewInput(stdin, stderr), say, env); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			say("%s", strings.TrimSuffix(line, "\n"))
 		}
 		return exitFailed
 	}
-	if change.Mount == nil && *prefix != "" {
-		say("the prefix %q was not used, it belongs to a mount: add --mount PATH, or prefix = %q to a [[mounts]] table", *prefix, *prefix)
-	}
 	return exitClean
 }
 
-// makeS3 keeps the key and changes the configuration.
-func makeS3(change config.S3Change, key creds.Credentials, explicit string, in creds.Prompter, say func(string, ...any), env config.Env) error {
+// nameOf returns the name of a mount at path: its last part, or the drive's letter.
+func nameOf(path string) string {
+	if drive := filepath.VolumeName(path); drive == path && drive != "" {
+		return strings.TrimSuffix(drive, ":")
+	}
+	return strings.TrimLeft(filepath.Base(path), ".")
+}
+
+// makeS3 keeps the key and changes the configuration. prefix is what was given as one, also without a mount.
+func makeS3(change config.S3Change, key creds.Credentials, prefix, explicit string, in creds.Prompter, say func(string, ...any), env config.Env) error {
 	file, err := config.Locate(explicit, env)
 	if err != nil && (file == "" || !errors.Is(err, config.ErrNoFile)) {
 		return err
@@ -153,7 +161,7 @@ func makeS3(change config.S3Change, key creds.Credentials, explicit string, in c
 	if err := keepKey(creds.Open(config.CredentialsDir(file, env)), change.Credentials, key, in, say); err != nil {
 		return err
 	}
-	warnings, err := config.Change(file, change, env)
+	cfg, err := config.Change(file, change, env)
 	if err != nil {
 		return err
 	}
@@ -162,10 +170,25 @@ func makeS3(change config.S3Change, key creds.Credentials, explicit string, in c
 		what += fmt.Sprintf(" and mount %q", change.Mount.Name)
 	}
 	say("wrote %s into %s", what, file)
-	for _, w := range warnings {
+	for _, w := range cfg.Warnings {
 		say("warning: %s", w)
 	}
+	if change.Mount == nil {
+		sayUnmounted(cfg, change.Storage, prefix, say)
+	}
 	return nil
+}
+
+// sayUnmounted tells what a storage that was written without a mount, and the prefix that was given, still need.
+func sayUnmounted(cfg *config.Config, storage, prefix string, say func(string, ...any)) {
+	mounts := slices.DeleteFunc(slices.Clone(cfg.Mounts), func(m config.Mount) bool { return m.Storage.Name != storage })
+	has := func(m config.Mount) bool { return strings.TrimSuffix(m.Prefix, "/") == strings.TrimSuffix(prefix, "/") }
+	switch {
+	case prefix != "" && !slices.ContainsFunc(mounts, has):
+		say("the prefix %q was not used, it belongs to a mount: add --mount PATH, or prefix = %q to a [[mounts]] table", prefix, prefix)
+	case len(mounts) == 0:
+		say("nothing is mounted from storage %q yet: add --mount PATH, or a [[mounts]] table", storage)
+	}
 }
 
 // keepKey asks for what is missing of the key and keeps it, unless the one that is there stays.

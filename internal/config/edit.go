@@ -37,8 +37,8 @@ type NewMount struct {
 	Prefix *string // nil: as it is
 }
 
-// Change brings a storage in a bucket into a configuration file and returns the lines of
-// warning that [Load] will have about it. file is as [Locate] gives it and need not exist yet.
+// Change brings a storage in a bucket into a configuration file and returns what that says now, which
+// may be without mounts. file is as [Locate] gives it and need not exist yet.
 //
 // Everything else in the file stays as it is, byte for byte: comments, order, and keys that
 // nobody knows, which are warned of. The file is replaced whole, by a rename that survives a power loss;
@@ -46,12 +46,12 @@ type NewMount struct {
 //
 // Nothing is written when the file has other mistakes, when it would have some afterwards, or when it
 // is written in a way that Change cannot follow; the error then says what to write by hand.
-func Change(file string, c S3Change, env Env) (warnings []string, err error) {
+func Change(file string, c S3Change, env Env) (*Config, error) {
 	draft, err := c.draft(file, env)
 	if err != nil {
 		return nil, err
 	}
-	return draft.Warnings, draft.write()
+	return draft.Config, draft.write()
 }
 
 // CheckChange is Change without writing.
@@ -81,12 +81,19 @@ func (c S3Change) draft(file string, env Env) (*changed, error) {
 	target, err := filepath.EvalSymlinks(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if to, err := os.Readlink(file); err == nil {
+			return nil, fmt.Errorf("%s: is a symbolic link to %s, which is not there: make that file, or remove the link", show(file), show(to))
+		}
 		target = file
 	case err != nil:
 		return nil, fmt.Errorf("%s: cannot be read: %w", show(file), oserror.Reason(err))
 	default:
 		if text, perm, err = readFile(target); err != nil {
 			return nil, err
+		}
+		// It could be replaced, on Unix, but somebody does not want that.
+		if perm&0o200 == 0 {
+			return nil, fmt.Errorf("%s: is read-only: make it writable, or change it by hand", show(target))
 		}
 		// With a mistake in it nobody can tell what a change would do.
 		if _, err := parseStorages(file, text, perm, env); err != nil {
@@ -158,17 +165,17 @@ func (c S3Change) edit(file, text string) (string, error) {
 	settings := c.settings(want)
 	for _, s := range settings {
 		if err := d.set(want, s); err != nil {
-			return "", byHand(file, err, settings)
+			return "", c.byHand(file, err, settings)
 		}
 	}
 	if c.Mount != nil {
 		if err := d.mount(want, c); err != nil {
-			return "", byHand(file, err, settings)
+			return "", c.byHand(file, err, settings)
 		}
 	}
 	// What counts is what the text says, not what the editing meant.
 	if got, err := decode(d.text); err != nil || !reflect.DeepEqual(got, want) {
-		return "", byHand(file, errShape, settings)
+		return "", c.byHand(file, errShape, settings)
 	}
 	return d.mark + d.text, nil
 }
@@ -183,14 +190,22 @@ func decode(text string) (map[string]any, error) {
 var errShape = errors.New("it is written in a way that cannot be changed without rewriting it")
 
 // byHand tells a person what to write.
-func byHand(file string, err error, settings []setting) error {
-	var lines []string
+func (c S3Change) byHand(file string, err error, settings []setting) error {
+	lines := assignments(settings)
+	if c.Mount != nil {
+		lines = append(lines, "and in [[mounts]] "+strings.Join(assignments(c.mountSettings()), ", "))
+	}
+	return fmt.Errorf("%s: %w: nothing was written; change it by hand to say %s", show(file), err, strings.Join(lines, ", "))
+}
+
+// assignments writes settings as lines of TOML.
+func assignments(settings []setting) (lines []string) {
 	for _, s := range settings {
 		if s.value != "" {
 			lines = append(lines, toml.Key(s.path).String()+" = "+literal(s.value))
 		}
 	}
-	return fmt.Errorf("%s: %w: nothing was written; change it by hand to say %s", show(file), err, strings.Join(lines, ", "))
+	return lines
 }
 
 // literal writes a string as TOML, with single quotes where that spares escapes.
@@ -314,8 +329,8 @@ func (d *draft) appendTable(lines string) {
 	d.text += lines
 }
 
-// mount adds the mount of a change, or changes the one of its name.
-func (d *draft) mount(want map[string]any, c S3Change) error {
+// mountSettings returns what has to stand in the mount's table.
+func (c S3Change) mountSettings() []setting {
 	settings := []setting{
 		{[]string{"name"}, c.Mount.Name},
 		{[]string{"mount_path"}, c.Mount.Path},
@@ -324,6 +339,12 @@ func (d *draft) mount(want map[string]any, c S3Change) error {
 	if c.Mount.Prefix != nil {
 		settings = append(settings, setting{[]string{"prefix"}, *c.Mount.Prefix})
 	}
+	return settings
+}
+
+// mount adds the mount of a change, or changes the one of its name.
+func (d *draft) mount(want map[string]any, c S3Change) error {
+	settings := c.mountSettings()
 	tables, _ := want["mounts"].([]map[string]any)
 	same := slices.IndexFunc(tables, func(t map[string]any) bool {
 		name, _ := t["name"].(string)

@@ -95,12 +95,12 @@ func TestChangeKeepsWhatNobodyKnows(t *testing.T) {
 	env := Env{GOOS: runtime.GOOS, Dir: dir, LookupEnv: vars{"HOME": dir, "USERPROFILE": dir}.lookup}
 	before := "later = { a = 1 } # of another version\n\n[[mounts]]\nname = \"a\"\nmount_path = \"~/a\"\nstorage = \"default\"\ncolour = \"red\"\n\n[storages.default]\nbackend = \"s3\"\n\n[storages.default.s3]\nbucket = \"old\"\nturbo = true\n"
 	require.NoError(t, os.WriteFile(file, []byte(before), 0o600))
-	warnings, err := Change(file, changes["bucket"], env)
+	cfg, err := Change(file, changes["bucket"], env)
 	require.NoError(t, err)
-	require.Len(t, warnings, 3)
-	require.Contains(t, warnings[0], "config.toml:1: later: unknown key, which stays")
-	require.Contains(t, warnings[1], "config.toml:7: mounts.colour: ")
-	require.Contains(t, warnings[2], "turbo: ")
+	require.Len(t, cfg.Warnings, 3)
+	require.Contains(t, cfg.Warnings[0], "config.toml:1: later: unknown key, which stays")
+	require.Contains(t, cfg.Warnings[1], "config.toml:7: mounts.colour: ")
+	require.Contains(t, cfg.Warnings[2], "turbo: ")
 	body, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, strings.Replace(before, `"old"`, `"b"`, 1)+"credentials = \"default\"\n", string(body))
@@ -108,14 +108,52 @@ func TestChangeKeepsWhatNobodyKnows(t *testing.T) {
 	require.ErrorContains(t, err, "unknown key")
 }
 
+func TestChangeDoesNotReplaceWhatIsNotToBeChanged(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	env := Env{GOOS: runtime.GOOS, Dir: dir, LookupEnv: vars{}.lookup}
+	require.NoError(t, os.WriteFile(file, []byte("# mine\n"), 0o644))
+	require.NoError(t, os.Chmod(file, 0o444))
+	require.ErrorContains(t, CheckChange(file, changes["bucket"], env), "config.toml: is read-only: make it writable")
+	_, err := Change(file, changes["bucket"], env)
+	require.ErrorContains(t, err, "config.toml: is read-only: make it writable")
+	require.NoError(t, os.Chmod(file, 0o644))
+	require.NoError(t, os.Remove(file))
+
+	err = os.Symlink(filepath.Join("elsewhere", "pocket.toml"), file)
+	if _, there := os.Lstat(file); there != nil && runtime.GOOS == "windows" {
+		t.Skip("no symbolic links: administrators may make them, and Wine only says that it has: ", err)
+	}
+	_, err = Change(file, changes["bucket"], env)
+	require.ErrorContains(t, err, "config.toml: is a symbolic link to "+filepath.Join("elsewhere", "pocket.toml")+", which is not there")
+	_, err = os.Readlink(file)
+	require.NoError(t, err)
+}
+
+func TestAbsoluteKeepsWhatDoesNotDependOnTheDirectory(t *testing.T) {
+	linux := Env{GOOS: "linux", Dir: "/home/me", LookupEnv: vars{"X": "/x"}.lookup}
+	for given, want := range map[string]string{
+		"notes": "/home/me/notes", "..": "/home", "./a b": "/home/me/a b", "/srv": "/srv", "~/notes": "~/notes", "$X/y": "$X/y", "$NO/y": "$NO/y",
+	} {
+		require.Equal(t, want, linux.Absolute(given), given)
+	}
+	windows := Env{GOOS: "windows", Dir: `C:\Users\me`, LookupEnv: vars{"X": `D:\x`}.lookup}
+	for given, want := range map[string]string{
+		"notes": `C:\Users\me\notes`, `..\you`: `C:\Users\you`, `\srv`: `C:\srv`, `D:\a`: `D:\a`, "D:/a": "D:/a", "X:": "X:", "*": "*",
+		`~\a`: `~\a`, `${X}\y`: `${X}\y`, `%X%\y`: `%X%\y`, "D:a": "D:a", `\\server\share\a`: `\\server\share\a`,
+	} {
+		require.Equal(t, want, windows.Absolute(given), given)
+	}
+}
+
 func TestChangeMakesAFileForItsOwner(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "new", "config.toml")
 	env := Env{GOOS: runtime.GOOS, Dir: dir, LookupEnv: vars{"HOME": dir, "USERPROFILE": dir}.lookup}
-	warnings, err := Change(file, changes["all"], env)
+	cfg, err := Change(file, changes["all"], env)
 	require.NoError(t, err)
-	require.Empty(t, warnings)
-	cfg, err := Load(file, env)
+	require.Empty(t, cfg.Warnings)
+	cfg, err = Load(file, env)
 	require.NoError(t, err)
 	require.Equal(t, "ssh", cfg.Mounts[0].Name)
 	require.Equal(t, "b", cfg.Mounts[0].Storage.S3.Bucket)

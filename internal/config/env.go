@@ -134,11 +134,13 @@ func Locate(explicit string, env Env) (string, error) {
 		shown[i] = show(file)
 	}
 	return candidates[0], fmt.Errorf("%w: looked for %s: run pocket config-s3, or write the first with a [[mounts]] table, %s",
-		ErrNoFile, strings.Join(shown, ", then "), exampleMount)
+		ErrNoFile, strings.Join(shown, ", then "), exampleMount(builtinMemory))
 }
 
-// exampleMount tells of the shortest configuration that works.
-const exampleMount = "for example with the two lines mount_path = \"~/pocket-try\" and storage = \"memory\" below it"
+// exampleMount tells of the shortest mount that works.
+func exampleMount(storage string) string {
+	return fmt.Sprintf("for example with the two lines mount_path = \"~/pocket-try\" and storage = %s below it", literal(storage))
+}
 
 // CredentialsDir returns the directory of the credential profiles that belong to a
 // configuration file: credentials beside it. File is as Locate or Config.File gives it.

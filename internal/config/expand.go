@@ -94,3 +94,19 @@ func variable(p string) (name string, length int) {
 	}
 	return p[1:i], i
 }
+
+// Absolute returns a mount path as it should be written into a configuration: one that is relative to the working
+// directory is written out, for pocket may be started in another one. What expands stays as it is, and so does
+// what is no path, which a check reports.
+func (e Env) Absolute(given string) string {
+	expanded, left, _ := e.expand(given)
+	if given == AnyDrive || left != "" || expanded != given {
+		return given
+	}
+	p := e.paths()
+	abs, err := p.abs(given, e.Dir)
+	if err != nil || p.isAbs(given) {
+		return given
+	}
+	return abs
+}

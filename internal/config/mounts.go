@@ -18,7 +18,7 @@ func (c *checker) mounts(root *table, storages *storageSet) []Mount {
 	if len(tables) == 0 {
 		// Also for "mounts = []"; not for a list that is wrong, which was reported.
 		if empty, isList := root.vals["mounts"].([]any); !c.editing && (root.missing("mounts") || isList && len(empty) == 0) {
-			c.wrong(0, "mounts", "there is no [[mounts]] table: add one, %s", exampleMount)
+			c.wrong(0, "mounts", "there is no [[mounts]] table: add one, %s", exampleMount(storages.names[0]))
 		}
 		return nil
 	}

@@ -95,6 +95,11 @@ type storageSet struct {
 // without regard to letter case, as the Rust program did.
 const builtinMemory = "memory"
 
+// unusedPrefix is what to do with the prefix of a storage: who moves one that had no effect makes Pocket look for
+// the files where they are not.
+const unusedPrefix = "the first Pocket ignored it, so remove the line if that has written files into the bucket; " +
+	"else move it to [[mounts]]"
+
 var storageKeys = []string{"backend", "s3", "dir", "mode", "chunk_size", "cache_size", "read_wait", "uploads"}
 
 // storages reads all [storages.NAME] tables.
@@ -167,7 +172,7 @@ func (c *checker) storage(all *table, name string) (s Storage, ok bool) {
 	t.only(storageKeys, map[string]string{
 		"bucket": "[" + t.name + ".s3]", "region": "[" + t.name + ".s3]", "endpoint": "[" + t.name + ".s3]",
 		"credentials": "[" + t.name + ".s3]", "access_key_id": "[" + t.name + ".s3]", "secret_access_key": "[" + t.name + ".s3]",
-		"path": "[" + t.name + ".dir]", "prefix": "[[mounts]]", "mount_path": "[[mounts]]",
+		"path": "[" + t.name + ".dir]", "prefix": unusedPrefix, "mount_path": "[[mounts]]",
 	})
 	s = Storage{Name: name, Mode: DefaultMode}
 	s.ChunkSize = t.size("chunk_size", DefaultChunkSize, MinChunkSize, MaxChunkSize)
@@ -243,7 +248,7 @@ var s3Keys = []string{"bucket", "region", "endpoint", "credentials", "access_key
 func (c *checker) s3(t *table, used bool) S3 {
 	parent := strings.TrimSuffix(t.name, ".s3")
 	t.only(s3Keys, map[string]string{"backend": "[" + parent + "]", "chunk_size": "[" + parent + "]",
-		"cache_size": "[" + parent + "]", "prefix": "[[mounts]]"})
+		"cache_size": "[" + parent + "]", "prefix": unusedPrefix})
 	var s S3
 	var ok bool
 	if s.Bucket, ok = t.str("bucket"); ok && !plain(s.Bucket, "/\\?#") {

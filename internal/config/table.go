@@ -113,14 +113,17 @@ func (t *table) warn(key, format string, args ...any) {
 }
 
 // only reports every key that is not one of known. elsewhere gives, for keys that belong
-// to another table, that table.
+// to another table, that table, or what to do in words.
 func (t *table) only(known []string, elsewhere map[string]string) {
 	for _, key := range sortedKeys(t.vals) {
 		if slices.Contains(known, key) {
 			continue
 		}
 		if place := elsewhere[key]; place != "" {
-			t.wrong(key, "does not belong here: move it to %s", place)
+			if strings.HasPrefix(place, "[") {
+				place = "move it to " + place
+			}
+			t.wrong(key, "does not belong here: %s", place)
 			continue
 		}
 		if near := nearest(key, known); near != "" {

@@ -18,6 +18,12 @@ func Ask(p Prompter, c Credentials) (Credentials, error) {
 	if c.AccessKeyID == "" {
 		c.AccessKeyID, err = p.Line("Access key id: ")
 	}
+	// Nobody should type a secret for an id that is refused then.
+	if err == nil {
+		if err := c.checkID(); err != nil {
+			return Credentials{}, err
+		}
+	}
 	if err == nil && c.SecretAccessKey == "" {
 		c.SecretAccessKey, err = p.Secret("Secret access key: ")
 	}

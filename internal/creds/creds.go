@@ -58,17 +58,23 @@ const maxKey = 1024
 
 // Check reports why c cannot be credentials, without showing it.
 func (c Credentials) Check() error {
-	for _, part := range []struct{ name, value string }{
-		{"access key id", c.AccessKeyID}, {"secret access key", c.SecretAccessKey},
-	} {
-		switch {
-		case part.value == "":
-			return fmt.Errorf("the %s is empty: enter it as the service shows it", part.name)
-		case len(part.value) > maxKey:
-			return fmt.Errorf("the %s is longer than %d characters: enter it as the service shows it", part.name, maxKey)
-		case !utf8.ValidString(part.value) || strings.ContainsFunc(part.value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
-			return fmt.Errorf("the %s holds spaces or control characters: enter it as the service shows it", part.name)
-		}
+	if err := c.checkID(); err != nil {
+		return err
+	}
+	return checkPart("secret access key", c.SecretAccessKey)
+}
+
+func (c Credentials) checkID() error { return checkPart("access key id", c.AccessKeyID) }
+
+// checkPart checks one part of a key. Characters that cannot be seen come with what is copied from a web page.
+func checkPart(name, value string) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("the %s is empty: enter it as the service shows it", name)
+	case len(value) > maxKey:
+		return fmt.Errorf("the %s is longer than %d characters: enter it as the service shows it", name, maxKey)
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }):
+		return fmt.Errorf("the %s holds spaces or characters that cannot be seen: enter it as the service shows it", name)
 	}
 	return nil
 }

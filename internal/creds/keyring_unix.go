@@ -17,9 +17,6 @@ import (
 const (
 	// keyringService names Pocket's entries in a keyring.
 	keyringService = "pocket"
-	// markerMagic begins the file of a profile whose key is in the keyring. It has a
-	// space, so that nothing takes the file for a key.
-	markerMagic = "pocket-keyring 1\n"
 	// markerText ends it, for whoever opens the file.
 	markerText = "The access key is in this user's keyring: service \"" + keyringService + "\", user as in the line above.\n"
 )

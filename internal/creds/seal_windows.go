@@ -1,6 +1,7 @@
 package creds
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +44,9 @@ func (dpapiSeal) unprotect(name string, sealed []byte) ([]byte, error) {
 	var description *uint16
 	var out windows.DataBlob
 	err := windows.CryptUnprotectData(&in, &description, nil, 0, nil, windows.CRYPTPROTECT_UI_FORBIDDEN, &out)
+	if err != nil && isPlain(sealed) {
+		return nil, fmt.Errorf("%w: it is not encrypted, as those of Linux and macOS are, which mean nothing here", ErrForeign)
+	}
 	if err != nil {
 		return nil, unprotectError(err)
 	}
@@ -55,6 +59,12 @@ func (dpapiSeal) unprotect(name string, sealed []byte) ([]byte, error) {
 		}
 	}
 	return plain, nil
+}
+
+// isPlain reports whether a profile is one of Linux or macOS.
+func isPlain(sealed []byte) bool {
+	_, err := decode(sealed)
+	return err == nil || bytes.HasPrefix(sealed, []byte(markerMagic))
 }
 
 // release has nothing to remove: all there is of a profile is its file.

@@ -52,6 +52,19 @@ func TestFlippedByteIsDamaged(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 }
 
+// Who copies a profile from Linux to Windows should not look for a damaged disk.
+func TestProfileOfLinuxIsForeign(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "default.bin"), encode(sample), 0o600))
+	_, err := Open(dir).Get("default")
+	require.ErrorIs(t, err, ErrForeign)
+	require.ErrorContains(t, err, "it is not encrypted, as those of Linux and macOS are")
+	require.NotContains(t, err.Error(), sample.SecretAccessKey)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "default.bin"), []byte(markerMagic+"default ABC\n"), 0o600))
+	_, err = Open(dir).Get("default")
+	require.ErrorIs(t, err, ErrForeign)
+}
+
 func TestKeyOfAnotherUserIsForeign(t *testing.T) {
 	require.ErrorIs(t, unprotectError(syscall.Errno(windows.NTE_BAD_KEY_STATE)), ErrForeign)
 	require.ErrorIs(t, unprotectError(windows.ERROR_INVALID_DATA), ErrDamaged)

@@ -18,6 +18,10 @@ import (
 // suffix ends the file name of every profile.
 const suffix = ".bin"
 
+// markerMagic begins the file of a profile whose key is in the keyring. It has a
+// space, so that nothing takes the file for a key.
+const markerMagic = "pocket-keyring 1\n"
+
 // maxFile bounds what is read of a profile; one is a few hundred bytes.
 const maxFile = 64 << 10
 

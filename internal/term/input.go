@@ -15,10 +15,14 @@ import (
 // Input asks questions. From a terminal it shows prompts and hides secrets; from a pipe or
 // a file it reads one line for each question and shows nothing.
 type Input struct {
-	in      io.Reader
-	lines   *bufio.Reader
-	prompts io.Writer
+	in       io.Reader
+	lines    *bufio.Reader
+	prompts  io.Writer
+	answered bool // something was
 }
+
+// byteOrderMark is what programs of Windows, PowerShell among them, put before what they write as UTF-8.
+const byteOrderMark = "\ufeff"
 
 // maxLine bounds an answer.
 const maxLine = 64 << 10
@@ -76,11 +80,19 @@ func (in *Input) Secret(prompt string) (string, error) {
 // with an error does not.
 func (in *Input) read() (string, error) {
 	var line []byte
+	answer := func() string {
+		text := string(line)
+		if !in.answered {
+			text = strings.TrimPrefix(text, byteOrderMark)
+		}
+		in.answered = true
+		return strings.TrimSpace(text)
+	}
 	for {
 		c, err := in.lines.ReadByte()
 		switch {
 		case err == io.EOF && len(line) > 0 || err == nil && c == '\n':
-			return strings.TrimSpace(string(line)), nil
+			return answer(), nil
 		case err == io.EOF:
 			return "", io.ErrUnexpectedEOF
 		case err != nil:

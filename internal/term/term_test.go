@@ -123,6 +123,14 @@ func TestInputFromAPipeReadsALineForEachQuestion(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.Empty(t, prompts.String(), "nobody reads prompts there")
 
+	in = NewInput(strings.NewReader("\ufeffid\r\n\ufeffx\n"), &prompts) // from PowerShell
+	line, err = in.Line("")
+	require.NoError(t, err)
+	require.Equal(t, "id", line)
+	line, err = in.Line("")
+	require.NoError(t, err)
+	require.Equal(t, "\ufeffx", line)
+
 	_, err = NewInput(strings.NewReader(strings.Repeat("x", 1<<20)), &prompts).Line("")
 	require.Error(t, err)
 }
