@@ -54,6 +54,7 @@ if [ ${#need[@]} -gt 0 ]; then
 	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
 
+[ "${1:-}" != --package ] || exit 0 # nothing is mounted
 if [ ! -e /dev/fuse ]; then
 	say "/dev/fuse is missing: load the fuse module (modprobe fuse), or give the container --device /dev/fuse --cap-add SYS_ADMIN"
 	exit 1

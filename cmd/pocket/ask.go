@@ -140,7 +140,7 @@ func (a *asker) gather(ctx context.Context, files int) ([]control.Status, error)
 			continue
 		}
 		if a.mount != "" {
-			s.Mounts = slices.DeleteFunc(s.Mounts, func(m control.Mount) bool { return m.Name != a.mount })
+			s.Mounts = slices.DeleteFunc(s.Mounts, func(m control.Mount) bool { return !strings.EqualFold(m.Name, a.mount) })
 			if len(s.Mounts) == 0 {
 				continue
 			}

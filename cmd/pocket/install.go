@@ -185,7 +185,7 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 		i.sayEach(err)
 	}
 	if i.dryRun {
-		for _, path := range slices.Compact([]string{program, starter}) {
+		for _, path := range i.site.Plan(self) {
 			i.did("installed", "%s", path)
 		}
 		i.sayEntry(args)

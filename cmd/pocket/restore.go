@@ -75,7 +75,7 @@ func restore(args []string, _ io.Reader, stdout, stderr io.Writer, env config.En
 	}
 	path := a.mount
 	for _, m := range mounts {
-		if a.mount != "" && m.Name == a.mount {
+		if a.mount != "" && strings.EqualFold(m.Name, a.mount) { // case tells no names apart
 			path = m.Path
 		}
 	}
@@ -88,10 +88,8 @@ func restore(args []string, _ io.Reader, stdout, stderr io.Writer, env config.En
 	}
 
 	found := false
-	known := make(map[string]bool)
 	for _, r := range records {
-		known[r.Path] = true
-		if a.mount != "" && r.Name != a.mount && r.Path != path && r.Mount != path {
+		if a.mount != "" && !strings.EqualFold(r.Name, a.mount) && !r.At(path) {
 			continue
 		}
 		found = true
@@ -114,7 +112,8 @@ func restore(args []string, _ io.Reader, stdout, stderr io.Writer, env config.En
 	case a.mount == "":
 		for _, m := range mounts {
 			path := fusehost.Real(m.Path)
-			if _, err := os.Lstat(aside.Of(path)); err != nil || known[path] {
+			known := slices.ContainsFunc(records, func(r aside.Record) bool { return r.At(path) })
+			if _, err := os.Lstat(aside.Of(path)); err != nil || known {
 				continue
 			}
 			found, code = true, exitFailed

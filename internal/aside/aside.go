@@ -126,13 +126,19 @@ func Records(o Options) ([]Record, error) {
 // without symbolic links; nil when there is none.
 func Find(o Options, path string) (*Record, error) {
 	records, err := Records(o)
-	path = filepath.Clean(path)
 	for _, r := range records {
-		if samePath(r.Path, path) || samePath(r.Mount, path) {
+		if r.At(path) {
 			return &r, nil
 		}
 	}
 	return nil, err
+}
+
+// At reports whether a record is that of a mount path, which may be given as it is configured or without symbolic
+// links.
+func (r Record) At(path string) bool {
+	path = filepath.Clean(path)
+	return samePath(r.Path, path) || samePath(r.Mount, path)
 }
 
 func read(file string) (r Record, err error) {
@@ -351,6 +357,8 @@ func (d *Original) isBack() (bool, error) {
 	switch {
 	case there == nil && inPlace == nil && (d.r.State != Aside || d.r.Inode != 0 && here == d.r.Inode):
 		return true, nil
+	case there == nil && isAway(filepath.Dir(d.r.Path)):
+		return false, fmt.Errorf("cannot move what was at %s back: %s is not there now: when it is, run pocket restore", d.r.Path, filepath.Dir(d.r.Path))
 	case there == nil:
 		return false, errors.Join(fmt.Errorf("%s, which pocket had moved to %s, is not there any more: %w", d.r.Path, d.r.Aside, ErrGone), d.forget())
 	case inPlace == nil && d.r.Inode != 0 && here == d.r.Inode && !isMounted(d.r.Path):
@@ -360,6 +368,12 @@ func (d *Original) isBack() (bool, error) {
 		return false, fmt.Errorf("cannot move %s back: %s is not a directory: look at both", d.r.Path, d.r.Aside)
 	}
 	return false, nil
+}
+
+// isAway reports whether a directory is not there, as on a disk that is not plugged in.
+func isAway(dir string) bool {
+	_, err := os.Stat(dir)
+	return err != nil
 }
 
 func (d *Original) note(format string, args ...any) {

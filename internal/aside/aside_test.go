@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -321,6 +322,33 @@ func TestOriginalIsGone(t *testing.T) {
 	require.NoError(t, setHidden(m.path, false))
 	require.Empty(t, m.restore())
 	m.isBack()
+}
+
+// A disk that is not plugged in is no reason to forget what is on it.
+func TestParentIsAway(t *testing.T) {
+	m := newMachine(t)
+	require.True(t, m.run("move", len(moveSteps)))
+	parent := filepath.Dir(m.path)
+	require.NoError(t, os.Rename(parent, parent+"-unplugged"))
+	r, err := Find(m.o, m.path)
+	require.NoError(t, err)
+	_, err = Restore(m.o, *r)
+	require.ErrorContains(t, err, parent+" is not there now: when it is, run pocket restore")
+	require.NotErrorIs(t, err, ErrGone)
+
+	require.NoError(t, os.Rename(parent+"-unplugged", parent))
+	require.Empty(t, m.restore())
+	m.isBack()
+}
+
+func TestRecordIsFoundByItsPathInAnyCaseOnWindows(t *testing.T) {
+	dir := t.TempDir()
+	r := Record{Path: filepath.Join(dir, "real", "Keys"), Mount: filepath.Join(dir, "link", "Keys")}
+	for _, path := range []string{r.Path, r.Mount, r.Path + string(filepath.Separator)} {
+		require.True(t, r.At(path), path)
+	}
+	require.False(t, r.At(filepath.Join(dir, "real")))
+	require.Equal(t, runtime.GOOS == "windows", r.At(filepath.Join(dir, "REAL", "keys")))
 }
 
 func TestDamagedRecordIsNoReasonToGuess(t *testing.T) {

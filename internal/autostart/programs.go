@@ -47,6 +47,20 @@ func names() (all []string) {
 	return append(all, beside...)
 }
 
+// Plan returns the programs that an installation of self puts into their places, or has there already.
+func (s *Site) Plan(self string) []string {
+	var paths []string
+	for _, p := range itself {
+		paths = append(paths, filepath.Join(s.Dir, p.name))
+	}
+	for _, name := range beside {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(self), name)); err == nil {
+			paths = append(paths, filepath.Join(s.Dir, name))
+		}
+	}
+	return paths
+}
+
 // Stage copies self, and those of the other programs that lie beside it, into the site's
 // directory, where Swap then puts them into their places. Nothing of what is installed
 // changes. A program that is in its place already is not in the Change.

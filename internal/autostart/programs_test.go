@@ -111,8 +111,12 @@ func installed(t *testing.T, s *Site) map[string]string {
 
 func TestProgramsAreReplacedWholeOrNotAtAll(t *testing.T) {
 	s := &Site{Dir: filepath.Join(t.TempDir(), "not", "there")}
-	c, err := s.Stage(release(t, "1", "pocket", "pocket-creds"))
+	self := release(t, "1", "pocket", "pocket-creds")
+	planned := s.Plan(self)
+	require.NoDirExists(t, s.Dir, "planned is not done")
+	c, err := s.Stage(self)
 	require.NoError(t, err)
+	require.Equal(t, planned, c.Paths())
 	require.NoFileExists(t, s.Program(), "staged is not installed")
 	paths := slices.Compact([]string{s.Program(), s.Starter(), filepath.Join(s.Dir, "pocket-creds"+exeSuffix)})
 	require.Equal(t, paths, c.Paths())
