@@ -3,11 +3,11 @@
 // [Queue] is the way up: it takes committed index operations with the objects
 // they name, writes both to the journal in one transaction, uploads the objects in
 // parallel and then publishes the operations, in order, never before what they
-// name is in the store. Others are told of what was published beside that. What is superseded before its upload began (a file
-// rewritten, or deleted while nobody else can know it) is not uploaded at all, and what will probably be is held back for a
-// second. It retries for ever; what it
-// has not done when the process ends is in the journal and is taken up by the
-// next one.
+// name is in the store. Others are told of what was published beside that. What is
+// superseded before its upload began (a file rewritten, or deleted while nobody
+// else can know it) is not uploaded at all, and what will probably be is held back
+// for a second. It retries for ever; what it has not done when the process ends is
+// in the journal and is taken up by the next one.
 //
 // [Fetcher] is the way down: whole objects, each verified against its SHA-256,
 // fetched once however many readers want it, and kept in the chunk cache.

@@ -8,27 +8,28 @@ import (
 	"github.com/hamflx/pocket/internal/objectid"
 )
 
-// A file that is saved again and again is uploaded about once a second. Programs save in different ways: they write into
-// the file, or into another one that they rename over it, or they remove it or rename it away and make it anew. So it is
-// names that are remembered for a while, not files:
+// A file that is saved again and again is uploaded about once a second. Programs save in different ways: they write
+// into the file, or into another one that they rename over it, or they remove it or rename it away and make it anew. So
+// it is names that are remembered for a while, not files:
 //
 //   - Content for a name that got other content less than a second ago is held back, and what comes meanwhile takes its
 //     place.
 //   - So is that of a new file in a directory where a file has just been renamed over another: the next save may begin
 //     with it. Once it is renamed, it is held as what its new name gets, or not at all.
-//   - A file that is, or is left, empty where that is to be expected is not published before its content: the content of
-//     one that nobody knows need not be in the store when it is removed.
+//   - A file that is, or is left, empty where that is to be expected is not published before its content: the content
+//     of one that nobody knows need not be in the store when it is removed.
 //   - That a name which was just written became free is published a moment later, with what takes its place.
 //
-// Updates of the index go in order, so that everything waits with what is held. It is held for a second at the most, and a
-// moment in which a program ends what it is doing, and all of it until the same time: from then on it is not replaced by anything that came later, so that everything up to there
-// can be published. Where the store does not take that in a second, what came later is held until it has.
+// Updates of the index go in order, so that everything waits with what is held. Hence all that is held is held until
+// the same time: for a second at the most, and for the moment in which a program ends what it is doing. What was held
+// until then is not replaced by anything that comes later, so that everything up to there can be published. Where the
+// store does not take it in a second, what came later is held until it has.
 //
 // Nothing is held in sync mode, or while somebody waits for the store.
 
 const (
-	// settle is for how long things are held back at the most, but for a moment, and how long it is remembered that a name
-	// got content.
+	// settle is for how long things are held back at the most, but for a moment, and how long it is remembered that a
+	// name got content.
 	settle = time.Second
 	// moment is how soon a program that saves a file does its next step.
 	moment = 200 * time.Millisecond
@@ -36,29 +37,17 @@ const (
 	placesMost = 10_000
 )
 
-// Place is a name in a directory, which has a number that is unique in this process.
-type Place struct {
-	Dir  uint64
-	Name string
-}
-
-// place is what is remembered of a Place.
-type place struct {
-	written time.Time  // when it got content last
-	filled  *operation // put there what is there; nil: it has been there for long
-	left    *operation // made it free last
-	gone    time.Time  // when that was
-	known   bool       // others know something there until left is published
-}
-
-// recent reports whether the place got content less than a second ago.
-func (p *place) recent(now time.Time) bool { return p != nil && now.Sub(p.written) < settle }
-
 // window is a time in which things are held back.
 type window struct {
 	opened, due time.Time
 	closed      bool
 }
+
+// isHeld reports whether an operation, and its content, is held back.
+func (op *operation) isHeld() bool { return op.window != nil && !op.window.closed }
+
+// holds reports whether anything is held back now. Called with mu held.
+func (q *Queue) holds() bool { return !q.opts.Eager && q.urgent == 0 }
 
 // open returns the window that is open, or one that is opened. Called with mu held.
 func (q *Queue) open(now time.Time) *window {
@@ -69,9 +58,9 @@ func (q *Queue) open(now time.Time) *window {
 	return q.window
 }
 
-// closeDue closes the window when its time has come and what was held in the one before is in the store; while a program
-// seems to be in the middle of saving a file, a moment later. It returns when it has to be called again at the latest. Called
-// with mu held.
+// closeDue closes the window when its time has come and what was held in the one before is in the store; while a
+// program seems to be in the middle of saving a file, a moment later. It returns when it has to be called again at the
+// latest. Called with mu held.
 func (q *Queue) closeDue(now time.Time) (later time.Time) {
 	if q.window == nil {
 		return later
@@ -126,8 +115,23 @@ func (q *Queue) release(o *object) {
 	}
 }
 
-// isHeld reports whether an operation, and its content, is held back.
-func (op *operation) isHeld() bool { return op.window != nil && !op.window.closed }
+// Place is a name in a directory, which has a number that is unique in this process.
+type Place struct {
+	Dir  uint64
+	Name string
+}
+
+// place is what is remembered of a Place.
+type place struct {
+	written time.Time  // when it got content last
+	filled  *operation // put there what is there; nil: it has been there for long
+	left    *operation // made it free last
+	gone    time.Time  // when that was
+	known   bool       // others know something there until left is published
+}
+
+// recent reports whether the place got content less than a second ago.
+func (p *place) recent(now time.Time) bool { return p != nil && now.Sub(p.written) < settle }
 
 // place returns what is to be remembered of a Place. Called with mu held.
 func (q *Queue) place(at Place, now time.Time) *place {
@@ -152,13 +156,11 @@ func (q *Queue) place(at Place, now time.Time) *place {
 	return p
 }
 
-// holds reports whether anything is held back now. Called with mu held.
-func (q *Queue) holds() bool { return !q.opts.Eager && q.urgent == 0 }
-
 // expected reports whether content of a file would be held back if it were committed now. Called with mu held.
 func (q *Queue) expected(file uint64, at Place, now time.Time) bool {
 	earlier := q.files[file]
-	return q.holds() && (q.places[at].recent(now) || q.empty[file] != nil || earlier != nil && earlier.guess && earlier.isHeld())
+	return q.holds() &&
+		(q.places[at].recent(now) || q.empty[file] != nil || earlier != nil && earlier.guess && earlier.isHeld())
 }
 
 // expect decides how long an operation is held back, or its content, and what it means for those that are. It is called
@@ -180,7 +182,7 @@ func (q *Queue) expect(op *operation, c *Change) {
 	}
 }
 
-// written is expect for what makes a file or gives it content.
+// written is expect for what makes a file or gives it content. Called with mu held.
 func (q *Queue) written(op *operation, c *Change, now time.Time) {
 	at, empty, earlier := q.place(c.At, now), q.empty[c.Node], q.files[c.Node]
 	switch {
@@ -205,7 +207,7 @@ func (q *Queue) written(op *operation, c *Change, now time.Time) {
 	}
 }
 
-// moved is expect for a file that gets another name.
+// moved is expect for a file that gets another name. Called with mu held.
 func (q *Queue) moved(op *operation, c *Change, now time.Time) {
 	at := q.place(c.At, now)
 	if c.Replaces || c.From.Name == "" || now.Sub(at.gone) < settle {
@@ -229,8 +231,8 @@ func (q *Queue) moved(op *operation, c *Change, now time.Time) {
 	at.written = now
 }
 
-// vacate notes that an operation made a place free. Others shall not see that it is if it is filled again in a moment. Called
-// with mu held.
+// vacate notes that an operation made a place free. Others shall not see that it is if it is filled again in a moment.
+// Called with mu held.
 func (q *Queue) vacate(at Place, op *operation) {
 	p := q.place(at, op.since)
 	p.known = p.known || p.filled == nil || p.filled.out
@@ -253,14 +255,6 @@ func (q *Queue) fill(p *place, op *operation) {
 		q.broadcast()
 	}
 	p.filled, p.left = op, nil
-}
-
-// earliest returns the earlier of two times; the zero time is never.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // followed notes that an operation did something to a file that may be empty. Called with mu held.
@@ -315,17 +309,29 @@ func (q *Queue) supersede(earlier, op *operation, names func(objectid.ID) bool) 
 }
 
 // keeps reports whether content is uploaded although it is obsolete: nothing would ever be of a file whose content is
-// replaced each time before its upload has ended. It is when it was held back before, when its upload is under way, or after a
-// second; but for the latter two not when it is removed, and at is not known to others, so that nothing is expected there.
-// While the store fails, there is none. Called with mu held.
+// replaced each time before its upload has ended. It is when it was held back before, when its upload is under way, or
+// after a second; but for the latter two not when it is removed, and at is not known to others, so that nothing is
+// expected there. While the store fails, there is none. Called with mu held.
 func (q *Queue) keeps(earlier *operation, at *place, removed bool, now time.Time) bool {
 	switch {
-	case at == nil, earlier.isHeld(), !q.uploads.since.IsZero(), q.opts.Outage.content.silent():
+	case at == nil, !q.uploads.since.IsZero(), q.opts.Outage.content.silent():
 		return false
-	case earlier.window != nil:
+	case removed && q.tied(now, 4*settle):
+		return true
+	case earlier.isHeld():
+		return false
+	case earlier.window != nil, q.tied(now, 2*settle):
 		return true
 	}
 	return !(removed && !at.known) && (!earlier.idle() || !removed && now.Sub(earlier.first) >= settle)
+}
+
+// tied reports whether the oldest operation waits for nothing but later ones, and has for long: where one file is made
+// before another one is removed, and so on, there is no end of those that are published only together. Called with mu
+// held.
+func (q *Queue) tied(now time.Time, long time.Duration) bool {
+	oldest := q.ops[0]
+	return oldest.until != nil && !oldest.isHeld() && !oldest.pending() && now.Sub(oldest.since) >= long
 }
 
 // idle reports whether an operation wants something whose upload has not begun.
@@ -346,4 +352,12 @@ func (q *Queue) maker(m *Maker) *operation {
 		return nil
 	}
 	return q.ops[n]
+}
+
+// earliest returns the earlier of two times; the zero time is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hamflx/pocket/objstore"
@@ -44,6 +45,7 @@ func (q *Queue) published(batch []*operation, span Span) {
 		}
 		op.wants, op.until, op.with, op.prior = nil, nil, nil, nil // somebody may remember it
 	}
+	q.firm = slices.DeleteFunc(q.firm, func(op *operation) bool { return !op.pending() })
 	q.ops = q.ops[len(batch):]
 	if len(q.ops) == 0 {
 		q.ops = nil
