@@ -326,12 +326,27 @@ func (q *Queue) keeps(earlier *operation, at *place, removed bool, now time.Time
 	return !(removed && !at.known) && (!earlier.idle() || !removed && now.Sub(earlier.first) >= settle)
 }
 
-// tied reports whether the oldest operation waits for nothing but later ones, and has for long: where one file is made
-// before another one is removed, and so on, there is no end of those that are published only together. Called with mu
-// held.
+// tied reports whether the oldest operation waits for nothing but later ones, and has for long, and new ones are still
+// added to them: where one file is made before another one is removed, and so on, there is no end of those that are
+// published only together. Called with mu held.
 func (q *Queue) tied(now time.Time, long time.Duration) bool {
 	oldest := q.ops[0]
-	return oldest.until != nil && !oldest.isHeld() && !oldest.pending() && now.Sub(oldest.since) >= long
+	if oldest.until == nil || oldest.isHeld() || oldest.pending() || now.Sub(oldest.since) < long {
+		return false
+	}
+	if now.Sub(q.looked) >= moment { // there may be many
+		q.looked = now
+		need := uint64(0)
+		for _, op := range q.ops {
+			if op.until != nil {
+				need = max(need, op.until.serial)
+			}
+			if q.tieEnds = op.since; op.serial >= need {
+				break
+			}
+		}
+	}
+	return now.Sub(q.tieEnds) < settle
 }
 
 // idle reports whether an operation wants something whose upload has not begun.

@@ -114,6 +114,8 @@ type Queue struct {
 	heldOps    []*operation          // that have content and are held back in it, unless they were replaced
 	firm       []*operation          // that were held back before
 	left       *operation            // the last one that made a known place free
+	looked     time.Time             // when tieEnds was found out
+	tieEnds    time.Time             // when the newest was added without which the oldest operation is not published
 	placesMost int                   // how many places there are before some are forgotten
 	running    int                   // uploads under way, in halves of a place
 	early      int                   // those of offered objects, in halves too
