@@ -27,6 +27,10 @@ const byteOrderMark = "\ufeff"
 // maxLine bounds an answer.
 const maxLine = 64 << 10
 
+// errForeign is the error of a terminal that cannot be asked.
+var errForeign = errors.New("this window (Git Bash, MSYS2, Cygwin) lets no program of Windows hide what is typed: " +
+	"use PowerShell or the Command Prompt, or put winpty before the command")
+
 // NewInput asks on prompts and reads from in. Nothing else may read from in: lines are
 // read ahead.
 func NewInput(in io.Reader, prompts io.Writer) *Input {
@@ -36,8 +40,11 @@ func NewInput(in io.Reader, prompts io.Writer) *Input {
 // Line asks for a line and returns it without its end and without spaces around it. The
 // end of the input before any answer is io.ErrUnexpectedEOF.
 func (in *Input) Line(prompt string) (string, error) {
-	if IsTerminal(in.in) {
+	switch {
+	case IsTerminal(in.in):
 		fmt.Fprint(in.prompts, prompt)
+	case isForeign(in.in):
+		return "", errForeign
 	}
 	return in.read()
 }
@@ -45,6 +52,9 @@ func (in *Input) Line(prompt string) (string, error) {
 // Secret is Line for what must not be seen. Ctrl-C ends the process with code 130, after
 // the terminal shows what is typed again.
 func (in *Input) Secret(prompt string) (string, error) {
+	if isForeign(in.in) {
+		return "", errForeign
+	}
 	// What was read ahead (pasted lines) is an answer already and was shown.
 	if !IsTerminal(in.in) || in.lines.Buffered() > 0 {
 		return in.read()

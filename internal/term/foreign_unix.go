@@ -1,0 +1,6 @@
+//go:build unix
+
+package term
+
+// isForeign is Windows': see there.
+func isForeign(any) bool { return false }
