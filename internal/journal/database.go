@@ -312,7 +312,11 @@ func (d *database) prepareFile(boot string) error {
 		if err != nil {
 			return err
 		}
-		// So that a power loss does not leave an empty file in its place.
+		// So that a power loss does not leave an empty file in its place. Without the log's name, it would leave a part
+		// of the database in the middle of this.
+		if err := atomicfile.SyncDir(filepath.Dir(d.path)); err != nil {
+			return err
+		}
 		return c.run("PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	info, err := os.Stat(d.path)
