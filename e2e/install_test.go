@@ -489,6 +489,28 @@ func TestInstallThatFailsPutsBackWhatWasThere(t *testing.T) {
 	i.run(0, i.pocket, "uninstall")
 }
 
+// What is in the way may be a Pocket that cannot be asked to stop: the first one had no way to ask it.
+func TestInstallTellsOfWhatCannotBeAsked(t *testing.T) {
+	needMounts(t)
+	t.Parallel()
+	i := newInstalling(t)
+	i.configure(mountTable("files", "memory"))
+	i.run(0, i.pocket, "install", "--no-start")
+	silent := i.begin(i.program(), "status", "--watch") // it runs what is installed, and mounts nothing
+	if _, ok := silent.stdout.wait(patience, func(line string) bool { return line == "nothing is mounted" }); !ok {
+		silent.hangs("it does not watch")
+	}
+	bad := i.path("bad.toml")
+	writeFile(t, i.home("file"), "in the way")
+	writeFile(t, bad, mountTable("file", "memory"))
+	said := i.run(1, i.newer("2"), "install", "--config", native(bad))
+	if want := " runs " + native(i.program()) + " and cannot be asked to stop, as that of the first Pocket cannot: "; !strings.Contains(said, want) {
+		t.Errorf("no %q in\n%s", want, said)
+	}
+	silent.kill()
+	i.run(0, i.pocket, "uninstall")
+}
+
 // waitAnswers waits until a pocket answers and is mounted.
 func (i *installing) waitAnswers() {
 	i.t.Helper()

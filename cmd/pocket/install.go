@@ -184,6 +184,7 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 	if err := i.findReplaced(ctx, file); err != nil {
 		i.sayEach(err)
 	}
+	unasked := i.unasked()
 	if i.dryRun {
 		for _, path := range i.site.Plan(self) {
 			i.did("installed", "%s", path)
@@ -226,13 +227,33 @@ func (i *installer) install(ctx context.Context, self, file string, args []strin
 	if err != nil {
 		i.sayEach(err)
 		i.takeBack(change, before, hadEntry, replaced)
+		i.sayUnasked(unasked)
 		return exitFailed
 	}
 	change.Done()
 	if !startNow {
 		return exitClean
 	}
-	return i.sayMounts(ctx, started)
+	code := i.sayMounts(ctx, started)
+	if code != exitClean {
+		i.sayUnasked(unasked)
+	}
+	return code
+}
+
+// unasked returns the processes that run what is installed and are not in running: they cannot be asked to stop.
+func (i *installer) unasked() []int {
+	return slices.DeleteFunc(i.site.Running(), func(pid int) bool {
+		return slices.ContainsFunc(i.running, func(p *control.Process) bool { return p.PID == pid })
+	})
+}
+
+// sayUnasked tells of processes that may be what is in the way of a mount.
+func (i *installer) sayUnasked(pids []int) {
+	for _, pid := range pids {
+		i.say("process %d runs %s and cannot be asked to stop, as that of the first Pocket cannot: "+
+			"if it has mounted something there, end it, then run this again", pid, i.site.Program())
+	}
 }
 
 // sayEntry tells what starts pocket.
