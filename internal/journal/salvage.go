@@ -174,6 +174,9 @@ func (j *Journal) readCopy(path string, putLog func(to string) error) (all conte
 	if err = copyFile(path, copied); err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = putLog(copied + "-wal")
 	}
+	if err == nil {
+		err = fillUp(copied)
+	}
 	if err != nil {
 		return all, fmt.Errorf("salvage the damaged journal: %w", err)
 	}
