@@ -65,7 +65,8 @@ func varint(b []byte, at int) (n uint64, next int) {
 
 // adopt adds the entries of pages that no page leads to any more, since the one that did is damaged: those whose
 // numbers cannot be read otherwise, or continue what can. A page that was freed has entries that were published, whose
-// numbers are lower; what was dropped for another reason was erased. Nothing else can be read of the database at path, to which c is connected, afterwards.
+// numbers are lower; what was dropped for another reason was erased. Nothing else can be read of the database at path,
+// to which c is connected, afterwards.
 func (all *content) adopt(c *connection, path string) error {
 	busy, _, err := c.checkpoint("TRUNCATE")
 	if err != nil || busy {
