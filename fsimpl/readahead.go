@@ -66,23 +66,23 @@ func (a *readAhead) answered() {
 
 const (
 	// sweepShare: once a 16th of a file's extents was fetched for reads here and there,
-	// and at least sweepLeast of them, the rest is fetched ahead. What that wastes at
-	// the worst is bounded by what sweepFirst and sweepMost allow for each read.
+	// and at least sweepLeast of them, each further one has some of the rest fetched ahead.
 	sweepShare = 16
 	sweepLeast = 4
-	// A read allows to fetch sweepFirst objects ahead, the next twice as many, and so on.
-	sweepFirst = 4
-	sweepMost  = 32
+	// sweepStep is how many objects that is: it bounds what a few reads waste. Not more than
+	// sweepMost are owed to reads that came faster than objects do.
+	sweepStep = 2
+	sweepMost = 64
 )
 
-// sweep fetches the whole of a file that is read here and there: each such read costs
-// a round trip and a whole chunk, so that a reader of an appreciable part of the file is better
-// off with all of it.
+// sweep fetches, little by little, the whole of a file that is read here and there: each such read
+// costs a round trip and a whole chunk, so that a reader of an appreciable part of the file is
+// better off with all of it.
 type sweep struct {
 	mu      sync.Mutex
-	missed  int // reads that had to fetch; guarded by mu, as all below
-	step    int // what the next read allows
-	allowed int // objects that may still be fetched ahead
+	missed  int  // reads that had to fetch; guarded by mu, as all below
+	begun   bool // enough of them
+	allowed int  // objects that may still be fetched ahead
 	running bool
 	ended   bool // everything was gone through, or it failed
 	from    int  // the extent to go on with
@@ -106,18 +106,17 @@ func (i *inode) scattered(r staging.Range) {
 	if n >= len(i.extents) {
 		return
 	}
-	if s.step == 0 {
+	if !s.begun {
 		if e := i.extents[n]; e.IsHole() || i.fs.cache.Has(e.Object) {
 			return
 		}
 		if s.missed++; s.missed < max(sweepLeast, len(i.extents)/sweepShare) {
 			return
 		}
-		s.step, s.from = sweepFirst, n
+		s.begun, s.from = true, n
 		s.seen = make(map[objectid.ID]bool)
 	}
-	s.allowed = min(s.allowed+s.step, 2*sweepMost)
-	s.step = min(2*s.step, sweepMost)
+	s.allowed = min(s.allowed+sweepStep, sweepMost)
 	if s.running {
 		return
 	}
@@ -163,7 +162,7 @@ func (s *sweep) run(ctx context.Context, fs *FS, extents manifest.List, hint int
 			s.allowed--
 		}
 		if !fetched { // the store does not answer: begin anew when it does
-			s.allowed, s.step, s.missed = 0, 0, 0
+			s.allowed, s.begun, s.missed = 0, false, 0
 		}
 		s.mu.Unlock()
 	}
