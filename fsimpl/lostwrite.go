@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/hamflx/pocket/fsimpl/manifest"
-	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
@@ -125,7 +124,7 @@ func (fs *FS) contentOf(u journal.Upload, alone bool) (c loroindex.Content, ok b
 
 // recoveredName is the name of a new file with what was written to one, whose name is part of it if it is known.
 func recoveredName(ino uint64, of string) string {
-	name := fmt.Sprintf("recovered-%08x", uint32(ino))
+	name := loroindex.RecoveredName(ino)
 	const more = len("~1000") // see createFree
 	if long := name + "-" + of; of != "" && len(long)+more <= loroindex.MaxName {
 		return long
@@ -153,24 +152,17 @@ func (fs *FS) writeAgain(ctx context.Context, lost map[objectid.ID]bool) error {
 			continue // what there is of it stays in the cache
 		}
 		added := w.content.ModTime / 1e6
-		taken, node := false, w.node
-		err = fs.update(func(tx *loroindex.Tx) (err error) {
+		node := w.node
+		err = fs.putBack(names, uploads, func(tx *loroindex.Tx) (_ Node, err error) {
 			if node == loroindex.NoNode {
 				node, err = createFree(tx, w.name, w.content)
-				return err
+				return node, err
 			}
 			if _, unix := tx.WrittenBy(node); unix > added {
-				return errWritten
+				return node, errWritten
 			}
-			return tx.SetContent(node, w.content)
-		}, func() transfer.Change {
-			taken = true
-			of := func(id objectid.ID) bool { return names[id] }
-			return transfer.Change{Node: uint64(node), Objects: uploads, Replaces: true, Names: of}
+			return node, tx.SetContent(node, w.content)
 		})
-		if !taken {
-			fs.unpin(uploads)
-		}
 		switch {
 		case errors.Is(err, errWritten), errors.Is(err, loroindex.ErrRemoved):
 		case err != nil:

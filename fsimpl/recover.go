@@ -377,19 +377,12 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool, only map[
 				path, fs.opts.State.Cache()))
 			continue
 		}
-		taken := false
-		err = fs.update(func(tx *loroindex.Tx) error {
+		err = fs.putBack(names, uploads, func(tx *loroindex.Tx) (Node, error) {
 			if now, err := tx.Stat(n); err != nil || now.Content != e.Content {
-				return cmp.Or(err, errWritten)
+				return n, cmp.Or(err, errWritten)
 			}
-			return tx.SetContent(n, earlier)
-		}, func() transfer.Change {
-			taken = true
-			return transfer.Change{Node: uint64(n), Objects: uploads, Replaces: true, Names: func(id objectid.ID) bool { return names[id] }}
+			return n, tx.SetContent(n, earlier)
 		})
-		if !taken {
-			fs.unpin(uploads)
-		}
 		if errors.Is(err, errWritten) {
 			continue
 		}
@@ -405,6 +398,24 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool, only map[
 
 // errWritten means that a file got another content while an earlier one was looked for.
 var errWritten = errors.New("it was written since")
+
+// putBack has write give a file, which it returns, a content that available found, and uploads what of that is
+// only here.
+func (fs *FS) putBack(names map[objectid.ID]bool, uploads []journal.Upload, write func(*loroindex.Tx) (Node, error)) error {
+	taken, node := false, loroindex.NoNode
+	err := fs.update(func(tx *loroindex.Tx) (err error) {
+		node, err = write(tx)
+		return err
+	}, func() transfer.Change {
+		taken = true
+		of := func(id objectid.ID) bool { return names[id] }
+		return transfer.Change{Node: uint64(node), Objects: uploads, Replaces: true, Names: of}
+	})
+	if !taken {
+		fs.unpin(uploads)
+	}
+	return err
+}
 
 // unpin lets go of chunks that are not to be uploaded after all.
 func (fs *FS) unpin(uploads []journal.Upload) {

@@ -31,6 +31,9 @@ func CheckName(name string) error {
 	return nil
 }
 
+// RecoveredName is the name that a node gets whose own was lost, by its number.
+func RecoveredName(ino uint64) string { return fmt.Sprintf("recovered-%08x", uint32(ino)) }
+
 // safeName turns a name of the document that no file system can hold into one
 // it can: what is not allowed becomes "_" and the node's number is appended, so
 // that it stays the same everywhere and collides with nothing.

@@ -329,7 +329,7 @@ func (r *redo) node(id loro.TreeID, op *loro.Op, deps []loro.ID) (loro.TreeID, b
 	if n == nil || !n.keep() || n.label != "" { // the last: it is being made, and was put below itself
 		return loro.TreeID{}, false
 	}
-	n.label = fmt.Sprintf("recovered-%08x", uint32(inoOf(id.Peer, id.Counter)))
+	n.label = RecoveredName(inoOf(id.Peer, id.Counter))
 	parent := loro.TreeRoot
 	if n.placed {
 		if known, ok := r.node(n.parent, op, deps); ok {
