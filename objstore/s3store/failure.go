@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -83,6 +85,9 @@ func (s *Store) judgeAnswer(op string, status int, err error) (kind, detail erro
 	}
 	var api smithy.APIError
 	if !errors.As(err, &api) {
+		if isCut(err) {
+			return objstore.ErrUnavailable, fmt.Errorf("%d %s, and the answer that says why was cut off: check the network", status, http.StatusText(status))
+		}
 		return kindOfStatus(status), fmt.Errorf("%d %s: %w", status, http.StatusText(status), errNotS3)
 	}
 	code := api.ErrorCode()
@@ -142,6 +147,12 @@ func (s *Store) judgeAnswer(op string, status int, err error) (kind, detail erro
 		}
 	}
 	return kind, tell("")
+}
+
+// isCut reports whether err is of an answer that did not arrive whole.
+func isCut(err error) bool {
+	var of net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &of)
 }
 
 // kindOfStatus judges by the HTTP status alone. A 404 or a redirect without a

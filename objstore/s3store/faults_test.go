@@ -190,6 +190,24 @@ func TestBodyWithoutALengthIsRefusedUnlessItsEndIsMarked(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
 }
 
+// A clock that is wrong is told by a 403 too, so that one alone refuses nothing.
+func TestRefusalThatIsCutOffIsErrUnavailable(t *testing.T) {
+	for name, body := range map[string]string{
+		"nothing": "", "half of the code": "<Error><Code>RequestTime", "all but the end": "<Error><Code>AccessDenied</Code>",
+	} {
+		for framing, head := range map[string]string{
+			"length": "Content-Length: 300\n\n" + body, "chunks": "Transfer-Encoding: chunked\n\n12c\n" + body,
+		} {
+			s := raw(t, "HTTP/1.1 403 Forbidden\nContent-Type: application/xml\n"+head)
+			for op, call := range calls(t.Context(), s) {
+				if op != "stat" { // HEAD, whose answers have no body
+					require.ErrorIs(t, call(), objstore.ErrUnavailable, "%s, %s, %s", op, name, framing)
+				}
+			}
+		}
+	}
+}
+
 // What has no ETag may be anybody's answer, but who runs a service that sends none is told what to do.
 func TestAnswerWithoutAnETagIsNotBelieved(t *testing.T) {
 	s := raw(t, "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
