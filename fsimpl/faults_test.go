@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hamflx/pocket/fsimpl"
+	"github.com/hamflx/pocket/fsimpl/transfer"
 	"github.com/hamflx/pocket/internal/journal"
 	"github.com/hamflx/pocket/internal/objectid"
 	"github.com/hamflx/pocket/loroindex"
@@ -269,18 +270,33 @@ func TestChunkThatIsDamagedBeforeItsUploadIsNotUploaded(t *testing.T) {
 	m.startForTest()
 	m.put("f", []byte("first"))
 	m.drain()
-	m.store.setFail(failing(objstore.OpPut, ""))
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	m.store.setFail(func(op, key string) (err error) {
+		if op == objstore.OpPut {
+			first.Do(func() {
+				close(asked)
+				<-answer
+				err = unavailable(op, key)
+			})
+		}
+		return err
+	})
 	body := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
 	m.put("f", body)
 	id := objectid.Of(body)
+	<-asked
 	files, err := filepath.Glob(filepath.Join(m.data, "state", "*", "cache", "*", id.String()))
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	damaged := bytes.Clone(body)
 	damaged[1000] ^= 1
 	require.NoError(t, os.WriteFile(files[0], damaged, 0o600))
-	m.store.setFail(nil)
-	m.drain()
+	goOn := sync.OnceFunc(func() { close(answer) })
+	err = m.DrainPending(t.Context(), func(transfer.Left) { goOn() })
+	require.ErrorIs(t, err, fsimpl.ErrLost)
+	require.ErrorContains(t, err, "/f: its content was damaged on this machine")
+	require.NoError(t, m.DrainPending(t.Context(), nil)) // what was pending then is not any more
 	_, err = m.store.Store.Get(t.Context(), id.Key(), 1<<20)
 	require.ErrorIs(t, err, objstore.ErrNotExist)
 	require.Equal(t, "first", string(m.get("/f")))

@@ -23,7 +23,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,7 +142,8 @@ type FS struct {
 	sparse map[objectid.ID]int64 // stored bytes of manifests with holes, as far as seen; guarded by mu
 
 	noticesMu sync.Mutex
-	notices   []string // see Notices; guarded by noticesMu once the queue runs
+	notices   []Notice // see Notices; guarded by noticesMu once the queue runs
+	losses    []string // those of notices that ErrLost is about; guarded by noticesMu
 
 	marks    marks // has its own lock
 	arrivals arrivals
@@ -352,14 +352,6 @@ func holdsFiles(dir string) bool {
 	return err == nil && len(entries) > 0
 }
 
-// tell keeps a line for the user, and the log has it too.
-func (fs *FS) tell(line string) {
-	fs.log.Error(line)
-	fs.noticesMu.Lock()
-	defer fs.noticesMu.Unlock()
-	fs.notices = append(fs.notices, line)
-}
-
 // makeRoom frees some of a full disk: what is in the store gives way to what is not. It
 // reports whether there was anything.
 func (fs *FS) makeRoom() bool {
@@ -394,7 +386,7 @@ func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroin
 	}
 	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && known {
 		fs.log.Warn("store cannot be reached; working from the index known last", "error", err)
-		fs.notices = append(fs.notices, fmt.Sprintf("the store cannot be reached (%v); working from what this machine knew last, changes are uploaded when it is back", err))
+		fs.keepNotice(fmt.Sprintf("the store cannot be reached (%v); working from what this machine knew last, changes are uploaded when it is back", err))
 		fs.offline = true
 		loaded, err = loroindex.Load(ctx, alone, local, options)
 	}
@@ -406,7 +398,7 @@ func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroin
 	}
 	for _, damage := range loaded.Damaged {
 		fs.log.Warn("an index object that was not needed is damaged", "error", damage)
-		fs.notices = append(fs.notices, fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
+		fs.keepNotice(fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
 	}
 	fs.index = loaded.Index
 	fs.updates = loaded.Updates
@@ -449,13 +441,6 @@ func (fs *FS) dropHistory() error {
 // the store is unavailable.
 func (fs *FS) retrying(patience time.Duration) objstore.Store {
 	return objstore.WithRetry(fs.opts.Store, objstore.RetryPolicy{Budget: patience})
-}
-
-// Notices returns lines for the user: about how the mount was opened, and what it could not keep since.
-func (fs *FS) Notices() []string {
-	fs.noticesMu.Lock()
-	defer fs.noticesMu.Unlock()
-	return slices.Clone(fs.notices)
 }
 
 // Progress returns what is pending and how the store does.

@@ -373,7 +373,7 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool, only map[
 			continue
 		}
 		if names == nil {
-			fs.tell(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded, and it had no other: it cannot be read; what is left of it is in %s",
+			fs.tellLoss(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded, and it had no other: it cannot be read; what is left of it is in %s",
 				path, fs.opts.State.Cache()))
 			continue
 		}
@@ -390,7 +390,7 @@ func (fs *FS) fallBack(ctx context.Context, lost map[objectid.ID]bool, only map[
 			errs = append(errs, fs.fail("fall back", n, err))
 			continue
 		}
-		fs.tell(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded; it has that of %s again, %d bytes; what is left of the other is in %s",
+		fs.tellLoss(fmt.Sprintf("/%s: its content was damaged on this machine before it was uploaded; it has that of %s again, %d bytes; what is left of the other is in %s",
 			path, time.UnixMicro(earlier.ModTime).Format(time.DateTime), earlier.Size, fs.opts.State.Cache()))
 	}
 	return unjudged, errors.Join(errs...)

@@ -51,12 +51,6 @@ type IndexStatus struct {
 	Merged      time.Time // when changes of another machine last came in
 }
 
-// Notice is something that happened and that the user may want to know.
-type Notice struct {
-	Time time.Time
-	Text string // one line
-}
-
 // noticesMost bounds the notices that are remembered.
 const noticesMost = 50
 
@@ -163,9 +157,9 @@ func (fs *FS) Status() Status {
 		}
 	}
 	fs.mu.RUnlock()
-	for _, text := range fs.Notices() {
-		s.Notices = append(s.Notices, Notice{Time: time.UnixMicro(fs.opened), Text: text})
-	}
+	fs.noticesMu.Lock()
+	s.Notices = append(s.Notices, fs.notices...)
+	fs.noticesMu.Unlock()
 	fs.marks.mu.Lock()
 	s.Notices = append(s.Notices, fs.marks.notices...)
 	s.Index.Published, s.Index.Checked, s.Index.Merged = fs.marks.published, fs.marks.checked, fs.marks.merged
@@ -296,10 +290,15 @@ func (i *inode) written() (since time.Time, bytes int64) {
 // was pending. report, if not nil, is called with what is left whenever that changes.
 //
 // It returns early with the store's error when the store refuses (permission, no bucket), and
-// with the context's error: what is left stays in the journal.
+// with the context's error: what is left stays in the journal. ErrLost when content turned out to be
+// damaged meanwhile, and all else is in the store.
 func (fs *FS) DrainPending(ctx context.Context, report func(transfer.Left)) error {
+	before := fs.lossCount()
 	if err := fs.commitAll(ctx); err != nil {
 		return err
 	}
-	return fs.queue.Reach(ctx, report)
+	if err := fs.queue.Reach(ctx, report); err != nil {
+		return err
+	}
+	return fs.lostSince(before)
 }

@@ -38,8 +38,9 @@ Example: switch off only when the other machines can have everything
 
 Exit codes:
     0  all that was pending is in the store
-    1  failed: a file cannot be committed, a mount is not there and its journal may
-       hold changes, a process has ended before, interrupted
+    1  failed: a file cannot be committed, something was damaged on this machine before
+       it was uploaded, a mount is not there and its journal may hold changes, a process
+       has ended before, interrupted
     2  wrong usage
     3  nothing is running, or not that mount
     4  the time is over; what is left goes on being uploaded

@@ -166,7 +166,7 @@ func pending(s fsimpl.Status, files int) control.Pending {
 
 // DrainPending waits until all that is pending now is in the store. Errors:
 // control.ErrNoMount when it is not mounted, or not any more; control.ErrRefused when the store
-// refuses; the context's.
+// refuses; fsimpl.ErrLost in words; the context's.
 func (s *Session) DrainPending(ctx context.Context, report func(control.Progress)) error {
 	s.mu.Lock()
 	if s.since.IsZero() || s.closing {
@@ -197,7 +197,7 @@ func (s *Session) DrainPending(ctx context.Context, report func(control.Progress
 		return fmt.Errorf("%s was unmounted before all was in the store: %w", s.Mount.Name, control.ErrLeft)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case most.Error != "" && most.Failing != nil:
+	case most.Error != "" && most.Failing != nil && !errors.Is(err, fsimpl.ErrLost):
 		return fmt.Errorf("%s: %w: %s", s.Mount.Name, control.ErrRefused, oneLine(err))
 	}
 	return fmt.Errorf("%s: %s", s.Mount.Name, oneLine(err))
