@@ -271,6 +271,8 @@ func TestChunkThatIsDamagedBeforeItsUploadIsNotUploaded(t *testing.T) {
 	m.put("f", []byte("first"))
 	m.drain()
 	asked, answer := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(goOn)
 	var first sync.Once
 	m.store.setFail(func(op, key string) (err error) {
 		if op == objstore.OpPut {
@@ -292,7 +294,6 @@ func TestChunkThatIsDamagedBeforeItsUploadIsNotUploaded(t *testing.T) {
 	damaged := bytes.Clone(body)
 	damaged[1000] ^= 1
 	require.NoError(t, os.WriteFile(files[0], damaged, 0o600))
-	goOn := sync.OnceFunc(func() { close(answer) })
 	err = m.DrainPending(t.Context(), func(transfer.Left) { goOn() })
 	require.ErrorIs(t, err, fsimpl.ErrLost)
 	require.ErrorContains(t, err, "/f: its content was damaged on this machine")

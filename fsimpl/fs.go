@@ -143,7 +143,6 @@ type FS struct {
 
 	noticesMu sync.Mutex
 	notices   []Notice // see Notices; guarded by noticesMu once the queue runs
-	losses    []string // those of notices that ErrLost is about; guarded by noticesMu
 
 	marks    marks // has its own lock
 	arrivals arrivals
@@ -386,7 +385,7 @@ func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroin
 	}
 	if err != nil && ctx.Err() == nil && (objstore.Retryable(err) || patient.Err() != nil) && known {
 		fs.log.Warn("store cannot be reached; working from the index known last", "error", err)
-		fs.keepNotice(fmt.Sprintf("the store cannot be reached (%v); working from what this machine knew last, changes are uploaded when it is back", err))
+		fs.keepNotice(false, fmt.Sprintf("the store cannot be reached (%v); working from what this machine knew last, changes are uploaded when it is back", err))
 		fs.offline = true
 		loaded, err = loroindex.Load(ctx, alone, local, options)
 	}
@@ -398,7 +397,7 @@ func (fs *FS) load(ctx context.Context, local *localIndex, own []uint64) (loroin
 	}
 	for _, damage := range loaded.Damaged {
 		fs.log.Warn("an index object that was not needed is damaged", "error", damage)
-		fs.keepNotice(fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
+		fs.keepNotice(false, fmt.Sprintf("an index object that was not needed is damaged: %v", damage))
 	}
 	fs.index = loaded.Index
 	fs.updates = loaded.Updates

@@ -14,6 +14,7 @@ var ErrLost = errors.New("not all that was pending could be uploaded")
 type Notice struct {
 	Time time.Time
 	Text string // one line
+	lost bool   // it is a content that ErrLost is about
 }
 
 // Notices returns lines for the user: about how the mount was opened, and what it could not keep since.
@@ -30,39 +31,37 @@ func (fs *FS) Notices() []string {
 // tell keeps a line for the user, and the log has it too.
 func (fs *FS) tell(line string) {
 	fs.log.Error(line)
-	fs.keepNotice(line)
-}
-
-func (fs *FS) keepNotice(line string) {
-	fs.noticesMu.Lock()
-	defer fs.noticesMu.Unlock()
-	fs.notices = append(fs.notices, Notice{fs.opts.Now(), line})
+	fs.keepNotice(false, line)
 }
 
 // tellLoss is tell for content that ErrLost is about.
 func (fs *FS) tellLoss(line string) {
-	fs.tell(line)
-	fs.noticesMu.Lock()
-	defer fs.noticesMu.Unlock()
-	fs.losses = append(fs.losses, line)
+	fs.log.Error(line)
+	fs.keepNotice(true, line)
 }
 
-func (fs *FS) lossCount() int {
+func (fs *FS) keepNotice(lost bool, line string) {
 	fs.noticesMu.Lock()
 	defer fs.noticesMu.Unlock()
-	return len(fs.losses)
+	fs.notices = append(fs.notices, Notice{Time: fs.opts.Now(), Text: line, lost: lost})
 }
 
-// lostSince returns ErrLost with the last loss after the first n, if there is one.
+// lostSince returns ErrLost with the last loss after the first n notices, if there is one.
 func (fs *FS) lostSince(n int) error {
 	fs.noticesMu.Lock()
 	defer fs.noticesMu.Unlock()
-	switch lost := fs.losses[n:]; len(lost) {
+	files, last := 0, ""
+	for _, notice := range fs.notices[n:] {
+		if notice.lost {
+			files, last = files+1, notice.Text
+		}
+	}
+	switch files {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("%w: %s", ErrLost, lost[0])
+		return fmt.Errorf("%w: %s", ErrLost, last)
 	default:
-		return fmt.Errorf("%w: %d files, the last is %s", ErrLost, len(lost), lost[len(lost)-1])
+		return fmt.Errorf("%w: %d files, the last is %s", ErrLost, files, last)
 	}
 }

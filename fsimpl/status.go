@@ -293,7 +293,7 @@ func (i *inode) written() (since time.Time, bytes int64) {
 // with the context's error: what is left stays in the journal. ErrLost when content turned out to be
 // damaged meanwhile, and all else is in the store.
 func (fs *FS) DrainPending(ctx context.Context, report func(transfer.Left)) error {
-	before := fs.lossCount()
+	before := len(fs.Notices())
 	if err := fs.commitAll(ctx); err != nil {
 		return err
 	}

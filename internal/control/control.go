@@ -63,7 +63,7 @@ type Mount struct {
 	Index    Index      `json:"index"`
 	// OpenFiles is how many files programs have open.
 	OpenFiles int      `json:"open_files"`
-	Notices   []Notice `json:"notices,omitempty"`
+	Notices   []Notice `json:"notices,omitempty"` // the oldest first
 }
 
 // Reach says whether a store can be used.

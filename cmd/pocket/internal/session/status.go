@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,6 +152,7 @@ func (s *Session) Status(m *control.Mount, files int) {
 	for _, n := range now.Notices {
 		m.Notices = append(m.Notices, control.Notice{Time: n.Time, Text: n.Text})
 	}
+	slices.SortStableFunc(m.Notices, func(a, b control.Notice) int { return a.Time.Compare(b.Time) })
 }
 
 func pending(s fsimpl.Status, files int) control.Pending {
